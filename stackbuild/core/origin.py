@@ -1,0 +1,28 @@
+"""Where a value came from: level, file, line and key. Not the value itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One place in the user's world that an error, a setting or a reason can point at.
+
+    level: "engine", "image", "recipe", "project", "user", "environment", "command line", ...
+    file: a path as the user wrote it or would write it; "" if there is none.
+    line: 1-based; 0 if unknown. key: the path of the value, as ("layer", 1, "name").
+    """
+
+    level: str
+    file: str = ""
+    line: int = 0
+    key: tuple[str | int, ...] = ()
+
+    def __str__(self) -> str:
+        place = self.file or self.level
+        if self.line:
+            place += f":{self.line}"
+        if self.key:
+            place += f": {'.'.join(str(part) for part in self.key)}"
+        return place
