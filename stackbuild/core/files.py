@@ -60,7 +60,9 @@ def host_error(error: OSError, path: Path | str) -> HostError:
     """An operating system's refusal, as the user's error."""
     hints: tuple[Hint, ...] = ()
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hints = (Hint("free some space; `stackbuild cache prune` removes what no image uses", "stackbuild cache prune"),)
+        hints = (
+            Hint("free some space; `stackbuild cache prune` removes what no image uses", "stackbuild cache prune"),
+        )
         what = f"no space left on the disk that holds {path}"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         hints = (Hint("choose a folder that you may write to with --store DIR or STACKBUILD_STORE"),)

@@ -1,0 +1,79 @@
+"""The nodes of the plan: what a step is, what its keys are made of, and the seam that each kind implements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from stackbuild.core.action import Action, ActionResult, canonical
+from stackbuild.core.digest import Digest, digest_of
+from stackbuild.core.origin import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One cacheable unit of work.
+
+    id: what the user calls it: "unpack/0/perl", "configure/1", "copy/site". kind: a key of the table of kinds.
+    params: JSON values, all that was asked of it. needs: role -> id of a step whose result it reads.
+    tree: ids of the steps whose layers are the file system that it sees, lowest first (() if it sees none).
+    layer: whether its result is a layer of the image. platform: "linux/amd64".
+    """
+
+    id: str
+    kind: str
+    params: Mapping[str, Any]
+    needs: Mapping[str, str] = field(default_factory=dict)
+    tree: tuple[str, ...] = ()
+    layer: bool = False
+    platform: str = "linux/amd64"
+    origin: Origin | None = field(default=None, compare=False)
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The ids of all steps that must be done before it, each once."""
+        return tuple(dict.fromkeys([*self.needs.values(), *self.tree]))
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that can change a result; the step's key is the SHA-256 of exactly this.
+
+    builder: "files/3": kind and version of its code. reads: a name that people know -> digest.
+    """
+
+    builder: str
+    params: Mapping[str, Any]
+    reads: Mapping[str, str]
+
+    @property
+    def key(self) -> Digest:
+        return digest_of(canonical(asdict(self)))
+
+
+class StepKind(Protocol):
+    """The describing half of a step kind. Implementations: build/steps/, run/launch.py."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    in_process: ClassVar[bool]
+    """True: takes less time than a process start, so the worker's function is called here."""
+
+    def inputs(self, step: Step, done: Mapping[str, Digest]) -> Inputs:
+        """Cheap, without effect. `done`: for each id of `step.after` its plan key (a plan key is asked)
+        or its result's digest (a content key is asked)."""
+
+    def action(self, step: Step, inputs: Inputs, results: Mapping[str, ActionResult]) -> Action:
+        """What an executor is to do. `results`: of each id of `step.after`."""
+
+    def places(self, step: Step) -> Mapping[str, Path]:
+        """Where inputs of the action that are in no store are on this machine: {"files/site/a": Path}."""
+
+
+def basic_reads(step: Step, done: Mapping[str, Digest]) -> dict[str, str]:
+    """The part of `Inputs.reads` that every kind has: its needs by role and the tree below, by step."""
+    reads = {role: str(done[id]) for role, id in step.needs.items()}
+    reads.update({f"tree/{id}": str(done[id]) for id in step.tree})
+    return reads
