@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "stackbuild"
-ORDER = ["core", "host", "net", "oci", "store", "settings", "stack", "packages", "lock", "plan", "build", "run", "report", "cli"]
+FLOW = "core host net oci store settings stack packages lock plan build run report cli"
+ORDER = FLOW.split()
 FILES = sorted(ROOT.rglob("*.py"))
 
 
