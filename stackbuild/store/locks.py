@@ -1,0 +1,39 @@
+"""A lock per object, held by an open file: it goes away with the process that holds it, however that ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stackbuild.core.files import host_error
+from stackbuild.core.paths import ensure
+
+
+class Busy(Exception):
+    """Somebody else holds the lock (only raised when the caller did not want to wait)."""
+
+
+@contextmanager
+def lock(folder: Path, name: str, *, wait: bool = True, shared: bool = False) -> Iterator[None]:
+    """Hold the lock `name` of this folder. Raises Busy if not `wait` and it is taken.
+
+    The file stays: deleting it would let two processes hold "the" lock.
+    """
+    ensure(folder)
+    path = folder / name.replace("/", "_")
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise host_error(error, path) from error
+    try:
+        how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(fd, how if wait else how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(name) from None
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,90 @@
+"""Immutable objects by digest, in folders of the form sha256/HEX. Knows nothing of what they mean."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from stackbuild.core.action import Blob
+from stackbuild.core.digest import Digest, HashingWriter, chunks, digest_of_file, hex_of
+from stackbuild.core.errors import NetworkError
+from stackbuild.core.files import host_error
+from stackbuild.core.paths import ensure
+
+
+class ObjectStore:
+    """`Blobs` of core/action.py in a folder. Any number of processes may read and write at once.
+
+    An object gets its name only when all of it was written, so readers need no lock.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, digest: Digest) -> Path:
+        """Where an object is, or would be."""
+        return self.root / "sha256" / hex_of(digest)
+
+    def has(self, blob: Blob) -> bool:
+        """Whether it is here with the right size (a file cut by a power failure is as good as none)."""
+        try:
+            return os.stat(self.path(blob.digest)).st_size == blob.size
+        except OSError:
+            return False
+
+    def missing(self, blobs: list[Blob]) -> list[Blob]:
+        return [blob for blob in blobs if not self.has(blob)]
+
+    def open(self, blob: Blob) -> BinaryIO:
+        return open(self.path(blob.digest), "rb")
+
+    def put(self, source: BinaryIO, expected: Blob | None = None) -> Blob:
+        """Keep a stream. Raises NetworkError if it is not the expected blob, HostError if it cannot be kept."""
+        folder = ensure(self.root / "sha256")
+        try:
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=".new-", delete=False) as file:
+                try:
+                    writer = HashingWriter(cast(BinaryIO, file))
+                    for piece in chunks(source):
+                        writer.write(piece)
+                        if expected and writer.size > expected.size:
+                            break
+                    blob = Blob(writer.digest, writer.size)
+                    if expected and blob != expected:
+                        raise NetworkError(
+                            f"{expected.digest} is not what came", why=f"got {blob.size} bytes with {blob.digest}"
+                        )
+                    file.flush()
+                    os.fchmod(file.fileno(), 0o644)
+                    os.rename(file.name, self.path(blob.digest))
+                except BaseException:
+                    Path(file.name).unlink(missing_ok=True)
+                    raise
+        except OSError as error:
+            raise host_error(error, folder) from error
+        return blob
+
+    def put_bytes(self, data: bytes) -> Blob:
+        """Keep these bytes."""
+        import io
+
+        return self.put(io.BytesIO(data))
+
+    def read(self, digest: Digest) -> bytes:
+        """All of a small object. Raises FileNotFoundError."""
+        return self.path(digest).read_bytes()
+
+    def add_file(self, path: Path, blob: Blob) -> None:
+        """Take over a finished file of the same file system, whose digest the caller has computed."""
+        ensure(self.root / "sha256")
+        try:
+            os.chmod(path, 0o644)
+            os.rename(path, self.path(blob.digest))
+        except OSError as error:
+            raise host_error(error, self.root) from error
+
+    def verify(self, digest: Digest) -> bool:
+        """Re-hash an object; False if it is not what its name says. Reads all of it."""
+        return digest_of_file(self.path(digest))[0] == digest

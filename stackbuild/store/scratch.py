@@ -1,0 +1,56 @@
+"""Folders for work under way; those of dead processes are swept by whoever comes next."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stackbuild.core.files import host_error
+from stackbuild.core.paths import ensure
+from stackbuild.store.trees import remove_tree
+
+YOUNG = 10.0  # seconds in which a folder's maker may not have locked it yet
+
+
+@contextmanager
+def scratch_folder(area: Path) -> Iterator[Path]:
+    """An empty folder in the store, gone afterwards. A lock on it tells the sweeper that it is in use."""
+    ensure(area)
+    try:
+        folder = Path(tempfile.mkdtemp(dir=area, prefix="work-"))
+    except OSError as error:
+        raise host_error(error, area) from error
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        remove_tree(folder)
+        os.close(fd)
+
+
+def sweep(area: Path) -> None:
+    """Delete what killed processes left. Cheap when there is nothing."""
+    try:
+        entries = list(os.scandir(area))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if not entry.is_dir(follow_symlinks=False) or entry.stat(follow_symlinks=False).st_mtime > time.time() - YOUNG:
+            continue
+        try:
+            fd = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_tree(Path(entry.path))
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(fd)

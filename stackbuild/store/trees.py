@@ -1,0 +1,65 @@
+"""Unpacked layers and flattened base images: folders by digest, made once, never changed in place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from stackbuild.core.digest import Digest, hex_of
+from stackbuild.core.files import host_error
+from stackbuild.core.paths import ensure
+from stackbuild.store.locks import lock
+
+
+class TreeStore:
+    """Folders under rootfs.v1/FORM/HEX.
+
+    form: "overlay" (whiteouts are devices), "chroot" (whiteouts are .wh. files) or
+    "flat" (a base image with all its layers applied; no whiteouts; named by chain ID).
+    """
+
+    def __init__(self, root: Path, locks: Path) -> None:
+        self._root, self._locks = root, locks
+
+    def path(self, digest: Digest, form: str) -> Path:
+        return self._root / form / hex_of(digest)
+
+    def has(self, digest: Digest, form: str) -> bool:
+        return self.path(digest, form).is_dir()
+
+    def add(self, folder: Path, digest: Digest, form: str) -> None:
+        """Take over a finished folder of the same file system; if another was first, ours goes."""
+        target = self.path(digest, form)
+        ensure(target.parent)
+        try:
+            os.rename(folder, target)
+        except OSError as error:
+            if not target.is_dir():
+                raise host_error(error, target) from error
+            remove_tree(folder)
+
+    def ensure(self, digest: Digest, form: str, make: Callable[[Path], None]) -> Path:
+        """The folder, made by `make(empty folder)` if it is not there; one maker at a time."""
+        target = self.path(digest, form)
+        if target.is_dir():
+            return target
+        ensure(target.parent)
+        with lock(self._locks, f"tree-{form}-{hex_of(digest)}"):
+            if not target.is_dir():
+                fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=".new-"))
+                try:
+                    os.chmod(fresh, 0o755)
+                    make(fresh)
+                    os.rename(fresh, target)
+                except BaseException:
+                    remove_tree(fresh)
+                    raise
+        return target
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder and all in it; what cannot be deleted now is left for the next sweep."""
+    shutil.rmtree(folder, ignore_errors=True)
