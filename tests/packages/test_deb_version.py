@@ -1,0 +1,58 @@
+"""Versions sort as dpkg sorts them, in Python and inside libsolv."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stackbuild.packages.deb.version import evr, order, satisfies
+
+CHARS = "0129aZ.+~"
+upstreams = st.builds(lambda a, b: a + b, st.sampled_from("0129"), st.text(CHARS + "-", max_size=6))
+versions = st.builds(
+    lambda e, u, r: e + u + r,
+    st.sampled_from(["", "0:", "1:", "10:"]),
+    upstreams.filter(lambda u: not u.endswith("-")),
+    st.one_of(st.just(""), st.text(CHARS, min_size=1, max_size=4).map(lambda r: "-" + r)),
+)
+HARD = ["1", "1-0", "1-", "1.0", "1.", "1~", "1~~", "1~~a", "1a", "1a0", "1+b", "01", "0:1", "1:0", "1-1~bpo", "1-1",
+        "1.10", "1.9", "1.a", "1.0a", "1.0+", "2.36-9+deb12u1", "2.36-9", "0", "0-0", "1-a", "1-~"]  # fmt: skip
+
+
+def dpkg_says(a: str, relation: str, b: str) -> bool:
+    return subprocess.run(["dpkg", "--compare-versions", a, relation, b], stderr=subprocess.DEVNULL).returncode == 0
+
+
+@settings(max_examples=150, deadline=None)
+@given(versions, versions)
+def test_versions_sort_as_dpkg_sorts_them(a: str, b: str) -> None:
+    relation = {-1: "lt", 0: "eq", 1: "gt"}[(order(a) > order(b)) - (order(a) < order(b))]
+    assert dpkg_says(a, relation, b)
+
+
+def test_the_hard_cases_sort_as_dpkg_sorts_them() -> None:
+    good = [v for v in HARD if dpkg_says(v, "eq", v)]
+    assert len(good) > 20
+    for a, b in itertools.islice(itertools.combinations(good, 2), None, None, 2):
+        relation = {-1: "lt", 0: "eq", 1: "gt"}[(order(a) > order(b)) - (order(a) < order(b))]
+        assert dpkg_says(a, relation, b), (a, relation, b)
+
+
+@settings(max_examples=500, deadline=None)
+@given(versions, versions)
+def test_libsolv_sorts_the_mapped_versions_the_same(a: str, b: str) -> None:
+    import solv
+
+    pool = solv.Pool()
+    one, two = (pool.add_repo("r").add_solvable() for _ in range(2))
+    one.evr, two.evr = evr(a), evr(b)
+    assert one.evrcmp(two) == (order(a) > order(b)) - (order(a) < order(b))
+
+
+def test_relations_hold_as_policy_says() -> None:
+    assert satisfies("1.2-1", ">=", "1.2") and not satisfies("1.2~rc1", ">=", "1.2")
+    assert satisfies("1.2", "=", "1.2-0") and satisfies("1:0", ">>", "99") and satisfies("1", "<<", "1.0")
+    assert not satisfies("1", "!", "1")
