@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from stackbuild.core.action import Action, ActionResult, canonical
 from stackbuild.core.digest import Digest, digest_of
@@ -53,17 +53,24 @@ class Inputs:
         return digest_of(canonical(asdict(self)))
 
 
+@runtime_checkable
 class StepKind(Protocol):
     """The describing half of a step kind. Implementations: build/steps/, run/launch.py."""
 
     name: ClassVar[str]
     version: ClassVar[int]
-    in_process: ClassVar[bool]
-    """True: takes less time than a process start, so the worker's function is called here."""
 
     def inputs(self, step: Step, done: Mapping[str, Digest]) -> Inputs:
         """Cheap, without effect. `done`: for each id of `step.after` its plan key (a plan key is asked)
         or its result's digest (a content key is asked)."""
+
+
+@runtime_checkable
+class ActionKind(StepKind, Protocol):
+    """A kind whose work is an action for an executor."""
+
+    in_process: ClassVar[bool]
+    """True: takes less time than a process start, so the worker's function is called here."""
 
     def action(self, step: Step, inputs: Inputs, results: Mapping[str, ActionResult]) -> Action:
         """What an executor is to do. `results`: of each id of `step.after`."""
@@ -72,8 +79,31 @@ class StepKind(Protocol):
         """Where inputs of the action that are in no store are on this machine: {"files/site/a": Path}."""
 
 
+@runtime_checkable
+class LocalKind(StepKind, Protocol):
+    """A kind that needs the network or the store of this process, so it is never an action."""
+
+    def perform(self, step: Step, results: Mapping[str, ActionResult]) -> ActionResult:
+        """Do it. Raises StackError."""
+
+    def known(self, step: Step) -> ActionResult | None:
+        """The result if it can be told without doing anything (a locked file that is here), else None."""
+
+
 def basic_reads(step: Step, done: Mapping[str, Digest]) -> dict[str, str]:
     """The part of `Inputs.reads` that every kind has: its needs by role and the tree below, by step."""
     reads = {role: str(done[id]) for role, id in step.needs.items()}
     reads.update({f"tree/{id}": str(done[id]) for id in step.tree})
     return reads
+
+
+def tree_digests(step: Step, results: Mapping[str, ActionResult]) -> tuple[Digest, ...]:
+    """The diff IDs (for a base its chain ID) of the layers below a step, lowest first; empty layers left out."""
+    found: list[Digest] = []
+    for id in step.tree:
+        facts = results[id].facts
+        if "chain_id" in facts:
+            found.append(Digest(facts["chain_id"]))
+        elif not facts.get("empty"):
+            found.append(Digest(facts["diff_id"]))
+    return tuple(found)

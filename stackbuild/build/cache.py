@@ -1,0 +1,70 @@
+"""Results of earlier builds: looked up by plan and content key, believed only if every blob is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from stackbuild.core.action import ActionResult, canonical
+from stackbuild.core.digest import Digest
+from stackbuild.plan.step import Inputs, LocalKind, Step, StepKind
+from stackbuild.store.objects import ObjectStore
+from stackbuild.store.records import Records, StoredResults
+
+
+class StepCache:
+    """What the forecast and the scheduler ask. `stack`: a name for the history of one stack's steps."""
+
+    def __init__(
+        self,
+        results: StoredResults,
+        history: Records,
+        stores: tuple[ObjectStore, ...],
+        kinds: Mapping[str, StepKind],
+        stack: str,
+    ) -> None:
+        self._results, self._history, self._stores = results, history, stores
+        self._kinds, self._stack = kinds, stack
+
+    def lookup(self, step: Step, key: Digest) -> ActionResult | None:
+        """The result kept under a key; None if there is none or the store lost a blob of it.
+
+        A kind that can tell its result without running (a download whose digest is locked) is asked itself.
+        """
+        kind = self._kinds[step.kind]
+        if isinstance(kind, LocalKind) and (told := kind.known(step)) is not None:
+            return told
+        result = self._results.get(key)
+        if result is None:
+            return None
+        blobs = [*result.outputs.values()]
+        if all(any(store.has(blob) for store in self._stores) for blob in blobs):
+            return result
+        return None
+
+    def keep(self, step: Step, plan_key: Digest, content_key: Digest, inputs: Inputs, result: ActionResult) -> None:
+        """Write a result under both keys, and what was hashed for the next *why*."""
+        self._results.put(content_key, result)
+        if plan_key != content_key:
+            self._results.put(plan_key, result)
+        self._history.put(self._name(step), canonical({"inputs": asdict(inputs), "seconds": result.seconds}))
+
+    def last(self, step: Step) -> Inputs | None:
+        """What was hashed when this step of this stack was last done."""
+        data = self._history.get(self._name(step))
+        try:
+            return None if data is None else Inputs(**json.loads(data)["inputs"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def last_seconds(self, step: Step) -> float | None:
+        """How long it took then."""
+        data = self._history.get(self._name(step))
+        try:
+            return None if data is None else float(json.loads(data)["seconds"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def _name(self, step: Step) -> str:
+        return f"{self._stack}\0{step.platform}\0{step.id}"

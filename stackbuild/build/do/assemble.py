@@ -1,0 +1,77 @@
+"""Doing half of `assemble`: config and manifest of an image (image-spec, config.md and manifest.md)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from stackbuild.core.action import Action, Room, canonical
+from stackbuild.core.digest import Digest, digest_of
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+
+
+def do(action: Action, room: Room) -> Mapping[str, Any]:
+    """params: "image" {"config": {...}, "annotations": {...}, "epoch": seconds}, "layers" (lowest first: digest,
+    size, diff_id, compression or media_type, created_by) and "base_history" (kept before our own entries)."""
+    params = action.params
+    layers = params["layers"]
+    image = params["image"]
+    config = canonical(_config(action.platform, image, layers, params["base_history"]))
+    manifest = canonical(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {"mediaType": CONFIG, "digest": digest_of(config), "size": len(config)},
+            "layers": [
+                {
+                    "mediaType": layer["media_type"] or f"{LAYER}+{layer['compression']}",
+                    "digest": layer["digest"],
+                    "size": layer["size"],
+                }
+                for layer in layers
+            ],
+            **({"annotations": image["annotations"]} if image["annotations"] else {}),
+        }
+    )
+    (room.out / "config").write_bytes(config)
+    (room.out / "manifest").write_bytes(manifest)
+    return {
+        "media_type": MANIFEST,
+        "layers_size": sum(layer["size"] for layer in layers),
+        "chain": chain_id([Digest(layer["diff_id"]) for layer in layers]),
+    }
+
+
+def _config(
+    platform: str, image: Mapping[str, Any], layers: list[Mapping[str, Any]], base_history: list[Any]
+) -> dict[str, Any]:
+    os, architecture, *variant = platform.split("/")
+    created = datetime.fromtimestamp(image["epoch"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    of_base = sum(not entry.get("empty_layer", False) for entry in base_history)
+    ours = layers[of_base:] if base_history else layers
+    history = [
+        *base_history,
+        *({"created": created, "created_by": layer["created_by"], "comment": "stackbuild"} for layer in ours),
+    ]
+    return {
+        "created": created,
+        "architecture": architecture,
+        "os": os,
+        **({"variant": variant[0]} if variant else {}),
+        "config": image["config"],
+        "rootfs": {"type": "layers", "diff_ids": [layer["diff_id"] for layer in layers]},
+        "history": history,
+    }
+
+
+def chain_id(diff_ids: list[Digest]) -> str:
+    """The ChainID of these layers applied in order (image-spec, config.md); "" for no layer."""
+    chain = ""
+    for diff_id in diff_ids:
+        chain = f"sha256:{hashlib.sha256(f'{chain} {diff_id}'.encode()).hexdigest()}" if chain else str(diff_id)
+    return chain

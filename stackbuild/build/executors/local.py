@@ -1,0 +1,137 @@
+"""Runs actions on this machine: each in an empty folder of the store, in a worker process or in-line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stackbuild.build.images import LayerFolders
+from stackbuild.build.worker import decode_error, encode, perform
+from stackbuild.core.action import Action, ActionResult, Blob, Room
+from stackbuild.core.digest import Digest
+from stackbuild.core.errors import HostError, Interrupted, StackError
+from stackbuild.store.objects import ObjectStore
+from stackbuild.store.scratch import scratch_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where on this machine things are that an action names by digest; in no key."""
+
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    lowers: tuple[Path, ...] = ()
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+    caches: Mapping[str, Path] = field(default_factory=dict)
+
+
+class LocalExecutor:
+    """The local pool's one worker slot; the scheduler decides how many run at once. Thread-safe."""
+
+    def __init__(self, blobs: ObjectStore, downloads: ObjectStore, folders: LayerFolders, scratch: Path) -> None:
+        self._blobs, self._downloads, self._folders, self._scratch = blobs, downloads, folders, scratch
+        self._children: set[subprocess.Popen[bytes]] = set()
+        self._cancelled = False
+
+    def run(
+        self,
+        action: Action,
+        places: Places,
+        *,
+        in_process: bool,
+        output: Callable[[bytes], None],
+        failed: Callable[[Action, Room], None] | None = None,
+    ) -> ActionResult:
+        """Do the action to its end and keep its outputs in the store.
+
+        output: gets what its commands write. failed: called with the room still there, before the
+        error is raised (for a shell in the tree as it was). Raises StackError.
+        """
+        started = time.monotonic()
+        with scratch_folder(self._scratch) as work:
+            for name in ("out", "scratch"):
+                (work / name).mkdir()
+            room = Room(
+                inputs={name: places.inputs.get(name) or self._find(blob) for name, blob in action.inputs.items()},
+                lowers=places.lowers,
+                out=work / "out",
+                scratch=work / "scratch",
+                sandbox=self._folders.form,
+                secrets=places.secrets,
+                caches=places.caches,
+                output=output,
+            )
+            try:
+                done = perform(action, room) if in_process else self._in_worker(action, room, work)
+            except StackError:
+                if failed and not self._cancelled:
+                    failed(action, room)
+                raise
+            outputs = {name: Blob(Digest(digest), size) for name, (digest, size) in done["outputs"].items()}
+            for name, blob in outputs.items():
+                self._blobs.add_file(room.out / name, blob)
+            if (room.out / "tree").is_dir() and "diff_id" in done["facts"]:
+                self._folders.keep(room.out / "tree", Digest(done["facts"]["diff_id"]))
+        return ActionResult(outputs, done["facts"], time.monotonic() - started)
+
+    def cancel(self) -> None:
+        """End what runs; each `run` under way raises Interrupted."""
+        self._cancelled = True
+        for child in list(self._children):
+            child.terminate()
+
+    def _find(self, blob: Blob) -> Path:
+        for store in (self._downloads, self._blobs):
+            if store.has(blob):
+                return store.path(blob.digest)
+        raise HostError(f"the store lost {blob.digest}", why="a step's input was there a moment ago")
+
+    def _in_worker(self, action: Action, room: Room, work: Path) -> dict[str, dict[str, tuple[str, int]]]:
+        request = work / "request.json"
+        request.write_bytes(encode(action, room))
+        with open(work / "trouble", "wb") as trouble:  # a file, not a pipe: nobody reads it unless it failed
+            child = subprocess.Popen(
+                [sys.executable, "-m", "stackbuild.build.worker", str(request)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=trouble,
+                cwd=work,
+                env=_environment(),
+                start_new_session=True,
+            )
+        self._children.add(child)
+        try:
+            if self._cancelled:
+                child.terminate()
+            assert child.stdout is not None
+            while piece := os.read(child.stdout.fileno(), 1 << 16):
+                room.output(piece)
+            code = child.wait()
+        finally:
+            self._children.discard(child)
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+        if self._cancelled:
+            raise Interrupted("interrupted")
+        if (work / "error.json").exists():
+            raise decode_error((work / "error.json").read_bytes())
+        if code != 0:
+            raise HostError(
+                f"the worker for `{action.kind}` died",
+                why=f"exit code {code}",
+                output=(work / "trouble").read_text(errors="replace"),
+            )
+        done: dict[str, dict[str, tuple[str, int]]] = json.loads((work / "result.json").read_bytes())
+        return done
+
+
+def _environment() -> dict[str, str]:
+    """What the worker's own Python needs; commands of a step get an environment of their own."""
+    kept = ("PATH", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH", "STACKBUILD_IN_USERNS", "VIRTUAL_ENV")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {"PYTHONDONTWRITEBYTECODE": "1"}

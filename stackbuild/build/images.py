@@ -1,0 +1,78 @@
+"""Layers as folders: what a step sees below it, unpacked on demand. Knows the store, not the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stackbuild.core.action import ActionResult, Blob
+from stackbuild.core.digest import Digest
+from stackbuild.core.errors import HostError
+from stackbuild.store.objects import ObjectStore
+from stackbuild.store.trees import TreeStore
+
+
+def layer_blobs(result: ActionResult) -> list[tuple[Blob, Digest, dict[str, Any]]]:
+    """The layers that a result stands for, lowest first: blob, diff ID, facts of history.
+
+    A base has several (facts["layers"]), any other step one (outputs["layer"]), an empty one none.
+    """
+    facts = result.facts
+    if "layers" in facts:
+        return [
+            (Blob(Digest(item["digest"]), item["size"]), Digest(item["diff_id"]), dict(item))
+            for item in facts["layers"]
+        ]
+    if facts.get("empty") or "layer" not in result.outputs:
+        return []
+    return [(result.outputs["layer"], Digest(facts["diff_id"]), dict(facts))]
+
+
+class LayerFolders:
+    """Gives the unpacked folder of each layer, for one form of whiteouts ("overlay" or "chroot")."""
+
+    def __init__(self, blobs: ObjectStore, trees: TreeStore, form: str) -> None:
+        self.form = form
+        self._blobs, self._trees = blobs, trees
+
+    def of(self, results: Sequence[ActionResult]) -> list[tuple[Digest, Path]]:
+        """Digest (diff ID, or chain ID of a base) and folder of each, lowest first. May unpack."""
+        folders = []
+        for result in results:
+            if "layers" in result.facts:
+                chain = Digest(result.facts["chain_id"])
+                folders.append(
+                    (chain, self._trees.ensure(chain, "flat", lambda into, r=result: self._flatten(r, into)))
+                )
+                continue
+            for blob, diff_id, _ in layer_blobs(result):
+                make = lambda into, b=blob: self._unpack(b, into)  # noqa: E731  (bound now: the loop goes on)
+                folders.append((diff_id, self._trees.ensure(diff_id, self.form, make)))
+        return folders
+
+    def keep(self, folder: Path, diff_id: Digest) -> None:
+        """Take over the unpacked form that a step left beside its layer."""
+        self._trees.add(folder, diff_id, self.form)
+
+    def _unpack(self, blob: Blob, into: Path) -> None:
+        from stackbuild.oci.tar_extract import extract
+
+        whiteouts = "device" if self.form == "overlay" else "file"
+        with self._open(blob) as stream:
+            extract(stream, into, whiteouts=whiteouts, name=f"layer {blob.digest}")
+
+    def _flatten(self, result: ActionResult, into: Path) -> None:
+        from stackbuild.oci.tar_extract import extract
+
+        for blob, _, _ in layer_blobs(result):
+            with self._open(blob) as stream:
+                extract(stream, into, whiteouts="apply", name=f"layer {blob.digest}")
+
+    def _open(self, blob: Blob) -> Any:
+        try:
+            return self._blobs.open(blob)
+        except FileNotFoundError:
+            raise HostError(
+                f"the store lost the blob {blob.digest}", why="it was there a moment ago; was the store pruned by hand?"
+            ) from None

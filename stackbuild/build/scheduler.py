@@ -1,0 +1,163 @@
+"""Runs what a forecast says must run: ready steps in parallel, downloads beside them, results into the cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stackbuild.build.cache import StepCache
+from stackbuild.build.executors.local import LocalExecutor, Places
+from stackbuild.build.images import LayerFolders
+from stackbuild.build.output import Lines
+from stackbuild.core.action import Action, ActionResult, Room
+from stackbuild.core.errors import Interrupted, StackError, StepError
+from stackbuild.core.events import Listener, StepFailed, StepFinished, StepStarted
+from stackbuild.plan.forecast import Forecast, Outlook
+from stackbuild.plan.graph import Plan
+from stackbuild.plan.step import ActionKind, LocalKind, Step, StepKind
+
+DOWNLOADS = 4  # kept-alive connections in use at once; more gain nothing (FACTS)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a build works with; made by cli/wiring.py."""
+
+    kinds: Mapping[str, StepKind]
+    cache: StepCache
+    executor: LocalExecutor
+    folders: LayerFolders
+    listener: Listener
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+    cache_folder: Callable[[str], Path] = Path
+    why: Callable[[Outlook], str] = lambda outlook: ""
+    failed: Callable[[Step, Action, Room], None] | None = None
+
+
+class Scheduler:
+    """One build. jobs: how many steps may use a processor at once (-j). keep_going: -k. again: -B."""
+
+    def __init__(self, plan: Plan, tools: Tools, *, jobs: int, keep_going: bool = False, again: bool = False) -> None:
+        self._plan, self._tools = plan, tools
+        self._jobs, self._keep_going, self._again = jobs, keep_going, again
+        self._results: dict[str, ActionResult] = {}
+        self._errors: dict[str, StackError] = {}
+
+    def build(self, forecast: Forecast) -> Mapping[str, ActionResult]:
+        """Do all that is needed; returns the results of all steps that are needed or cached.
+
+        Raises the first StackError; with keep_going after all that does not need the failed step.
+        """
+        waiting: dict[str, Outlook] = {}
+        for id, outlook in forecast.outlooks.items():
+            if outlook.result is not None:
+                self._results[id] = outlook.result
+                if outlook.step.kind != "fetch":
+                    self._tools.listener(StepFinished(id, True, 0.0))
+            elif outlook.state != "unneeded":
+                waiting[id] = outlook
+        if waiting:
+            self._run(waiting)
+        if self._errors:
+            first, *others = self._errors.values()
+            if others:
+                first.why += f" ({len(others)} more failed: {', '.join(list(self._errors)[1:])})"
+            raise first
+        return self._results
+
+    def _run(self, waiting: dict[str, Outlook]) -> None:
+        running: dict[Future[ActionResult], str] = {}
+        with ThreadPoolExecutor(self._jobs) as work, ThreadPoolExecutor(DOWNLOADS) as downloads:
+            try:
+                while waiting or running:
+                    self._start_ready(waiting, running, work, downloads)
+                    if not running:
+                        break  # the rest needs what failed
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        self._collect(running.pop(future), future)
+                    if self._errors and not self._keep_going:
+                        raise next(iter(self._errors.values()))
+            except BaseException:
+                for future in running:
+                    future.cancel()
+                self._tools.executor.cancel()
+                raise
+
+    def _start_ready(
+        self,
+        waiting: dict[str, Outlook],
+        running: dict[Future[ActionResult], str],
+        work: ThreadPoolExecutor,
+        downloads: ThreadPoolExecutor,
+    ) -> None:
+        for id, outlook in list(waiting.items()):
+            if all(before in self._results for before in outlook.step.after):
+                pool = downloads if outlook.step.kind == "fetch" else work
+                running[pool.submit(self._one, outlook)] = id
+                del waiting[id]
+
+    def _collect(self, id: str, future: Future[ActionResult]) -> None:
+        try:
+            self._results[id] = future.result()
+        except Interrupted:
+            raise
+        except StackError as error:
+            self._errors[id] = error
+            self._tools.listener(StepFailed(id, error.what))
+
+    def _one(self, outlook: Outlook) -> ActionResult:
+        """Look up by content, else do it; keep the result. Runs in a pool's thread."""
+        step, tools = outlook.step, self._tools
+        kind = tools.kinds[step.kind]
+        before = {id: self._results[id] for id in step.after}
+        inputs = kind.inputs(step, {id: result.digest for id, result in before.items()})
+        started = time.monotonic()
+        result = None if self._again or not step.after else tools.cache.lookup(step, inputs.key)
+        cached = result is not None
+        if result is None:
+            tools.listener(StepStarted(step.id, tools.why(outlook)))
+            result = self._do(step, kind, before)
+        tools.cache.keep(step, outlook.plan_key, inputs.key, outlook.inputs, result)
+        tools.listener(StepFinished(step.id, cached, time.monotonic() - started))
+        return result
+
+    def _do(self, step: Step, kind: StepKind, before: Mapping[str, ActionResult]) -> ActionResult:
+        tools = self._tools
+        if isinstance(kind, LocalKind):
+            return kind.perform(step, before)
+        assert isinstance(kind, ActionKind), kind.name
+        inputs = kind.inputs(step, {id: result.digest for id, result in before.items()})
+        action = kind.action(step, inputs, before)
+        missing = [name for name in action.needs.secrets if name not in tools.secrets]
+        if missing:
+            raise StepError(
+                f"`{step.id}` needs the secret `{missing[0]}`", why="no --secret gives it", where=step.origin
+            )
+        places = Places(
+            inputs=kind.places(step),
+            lowers=tuple(folder for _, folder in tools.folders.of([before[id] for id in step.tree])),
+            secrets={name: tools.secrets[name] for name in action.needs.secrets},
+            caches={target: tools.cache_folder(target) for target in action.needs.caches},
+        )
+        lines = Lines(step.id, tools.listener)
+        failed = tools.failed
+        try:
+            return tools.executor.run(
+                action,
+                places,
+                in_process=kind.in_process,
+                output=lines.write,
+                failed=None if failed is None else lambda act, room: failed(step, act, room),
+            )
+        except StackError as error:
+            if error.where is None:
+                error.where = step.origin
+            error.what = error.what if step.id in error.what else f"{step.id}: {error.what}"
+            raise
+        finally:
+            lines.close()
+

@@ -1,0 +1,41 @@
+"""Step kind `configure`: what the maintainer scripts of a wave make of the tree below becomes a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from stackbuild.build.steps.unpack import package_inputs
+from stackbuild.core.action import Action, ActionResult, Needs
+from stackbuild.core.digest import Digest
+from stackbuild.plan.step import Inputs, Step, basic_reads, tree_digests
+
+
+class Configure:
+    """params: as build/do/configure.py reads them, but "own" (the place of the wave's fragments in the tree,
+    which is data of the plan, not of the result): step ids of its unpack steps, turned into indexes here."""
+
+    name: ClassVar[str] = "configure"
+    version: ClassVar[int] = 1
+    in_process: ClassVar[bool] = False
+
+    def inputs(self, step: Step, done: Mapping[str, Digest]) -> Inputs:
+        return Inputs(f"configure/{self.version}", step.params, basic_reads(step, done))
+
+    def action(self, step: Step, inputs: Inputs, results: Mapping[str, ActionResult]) -> Action:
+        present = [id for id in step.tree if not results[id].facts.get("empty")]
+        own = [number for number, id in enumerate(present) if id in step.params["own"]]
+        first = own[0] if own else len(present)
+        return Action(
+            kind="configure",
+            params={**step.params, "own": [first, first + len(own)]},
+            inputs=package_inputs(step, results),
+            tree=tree_digests(step, results),
+            outputs=("layer",),
+            platform=step.platform,
+            needs=Needs(sandbox=True),
+        )
+
+    def places(self, step: Step) -> Mapping[str, Path]:
+        return {}

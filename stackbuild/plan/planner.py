@@ -1,0 +1,222 @@
+"""From settled settings and a lock to the graph of steps (DESIGN, section 7). Pure: reads no file, runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stackbuild.core.errors import UsageError
+from stackbuild.core.origin import Origin
+from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock
+from stackbuild.plan.graph import Plan
+from stackbuild.plan.grouping import groups
+from stackbuild.plan.own_layers import layer_steps
+from stackbuild.plan.step import Step
+from stackbuild.stack.stack import Stack
+
+MERGED_USR = {name: f"usr/{name}" for name in ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")}
+"""Every release that a base can be bootstrapped from has merged-/usr; dpkg renames through the links."""
+
+
+def make_plan(stack: Stack, lock: Lock) -> Plan:
+    """All steps of a stack, for each of its platforms. Its goals are the images ("image", or "image/PLATFORM").
+
+    Raises UsageError if the lock lacks a platform.
+    """
+    platforms = tuple(stack.image.platforms)
+    steps: list[Step] = []
+    goals: list[str] = []
+    for platform in platforms:
+        if platform not in lock.platforms:
+            raise UsageError(f"stack.lock has nothing for {platform}", where=stack.origin("image", "platforms"))
+        prefix = f"{platform}/" if len(platforms) > 1 else ""
+        steps += PlatformPlanner(stack, lock.platforms[platform], platform, prefix).steps()
+        goals.append(f"{prefix}image")
+    return Plan.of(steps, goals)
+
+
+class PlatformPlanner:
+    """The steps of one platform. Ids get a prefix only if a stack has several."""
+
+    def __init__(self, stack: Stack, lock: PlatformLock, platform: str, prefix: str) -> None:
+        self._stack, self._lock, self._platform, self._prefix = stack, lock, platform, prefix
+        self._steps: list[Step] = []
+        self._unpacked: list[str] = []  # layers of packages, all waves so far
+        self._made: list[str] = []  # configure and users layers, in order
+
+    def steps(self) -> list[Step]:
+        base = self._base()
+        for number, wave in enumerate(self._lock.waves):
+            if number == 1:
+                self._users(base)
+            if wave:
+                self._wave(number, wave, base)
+        if len(self._lock.waves) <= 1:
+            self._users(base)
+        below = (*base, *self._unpacked, *self._made)
+        own = layer_steps(self._stack, below, self._platform, self._prefix)
+        self._steps += own
+        layers = (*below, *(step.id for step in own if step.layer))
+        self._add("image", "assemble", self._image_params(), tree=layers)
+        return self._steps
+
+    def _add(
+        self,
+        name: str,
+        kind: str,
+        params: Mapping[str, Any],
+        *,
+        needs: Mapping[str, str] | None = None,
+        tree: tuple[str, ...] = (),
+        layer: bool = False,
+        origin: Origin | None = None,
+    ) -> str:
+        step = Step(self._prefix + name, kind, params, needs or {}, tree, layer, self._platform, origin)
+        self._steps.append(step)
+        return step.id
+
+    def _base(self) -> tuple[str, ...]:
+        """The base image's step, if the base is one."""
+        if not self._stack.base.image:
+            return ()
+        params = {"image": self._stack.base.image, "digest": self._lock.base_digest}
+        return (self._add("base", "base", params, layer=True, origin=self._stack.origin("base", "image")),)
+
+    def _wave(self, number: int, wave: tuple[LockedPackage, ...], base: tuple[str, ...]) -> None:
+        """fetch each package; unpack the groups; configure the wave over all fragments so far."""
+        fetches = {
+            f"package {package.name}:{package.architecture}": self._add(
+                f"fetch/{package.name}" + ("" if self._native(package) else f":{package.architecture}"),
+                "fetch",
+                {"sha256": package.sha256, "size": package.size, **_identity(package)},
+            )
+            for package in wave
+        }
+        facet = {"facet": self._links_of_base(base)} if base else {}
+        own = []
+        for group, packages in groups(wave, number):
+            params = {
+                "packages": [_package(package) for package in packages],
+                "exclude": list(self._stack.packages.path_exclude),
+                "include": list(self._stack.packages.path_include),
+                "renames": {} if base else MERGED_USR,
+                "skeleton": not self._unpacked and not own and not base,
+                "compression": self._stack.image.compression,
+                "epoch": self._stack.image.source_date_epoch,
+            }
+            needs = {role: id for role, id in fetches.items() if role in {_role(p) for p in packages}}
+            own.append(self._add(f"unpack/{number}/{group}", "unpack", params, needs={**needs, **facet}, layer=True))
+        self._unpacked += own
+        origin = self._stack.origin("packages", "install") if number else self._stack.origin("base")
+        configured = self._add(
+            f"configure/{number}",
+            "configure",
+            {
+                "wave": number,
+                "first": number == 0 and not base,
+                "packages": [_package(package, wave=True) for package in wave],
+                "own": own,
+                "way": "auto",
+                "debconf": dict(self._stack.packages.debconf),
+                "generated": self._stack.packages.generated,
+                "exclude": list(self._stack.packages.path_exclude),
+                "include": list(self._stack.packages.path_include),
+                "renames": {} if base else MERGED_USR,
+                "compression": self._stack.image.compression,
+                "epoch": self._stack.image.source_date_epoch,
+                "arch": _debian_architecture(self._platform),
+            },
+            needs=fetches,
+            tree=(*base, *self._unpacked, *self._made),
+            layer=True,
+            origin=origin,
+        )
+        self._made.append(configured)
+
+    def _native(self, package: LockedPackage) -> bool:
+        return package.architecture in ("all", _debian_architecture(self._platform))
+
+    def _links_of_base(self, base: tuple[str, ...]) -> str:
+        """The facet that says which top-level folders of the base are links into /usr; made once."""
+        id = f"{self._prefix}facet/merged-usr"
+        if not any(step.id == id for step in self._steps):
+            self._add("facet/merged-usr", "facet", {"users": [], "groups": [], "paths": sorted(MERGED_USR)}, tree=base)
+        return id
+
+    def _users(self, base: tuple[str, ...]) -> None:
+        if not self._stack.users:
+            return
+        users = {name: user.model_dump(mode="json") for name, user in self._stack.users.items()}
+        params = {
+            "users": users,
+            "compression": self._stack.image.compression,
+            "epoch": self._stack.image.source_date_epoch,
+        }
+        tree = (*base, *self._unpacked, *self._made)
+        self._made.append(
+            self._add("users", "users", params, tree=tree, layer=True, origin=self._stack.origin("users"))
+        )
+
+    def _image_params(self) -> dict[str, Any]:
+        return {"image": image_values(self._stack, self._lock)}
+
+
+def image_values(stack: Stack, lock: PlatformLock) -> dict[str, Any]:
+    """The settled [image] table as the config of the OCI image-spec (config.md), with annotations and epoch."""
+    image = stack.image
+    config: dict[str, Any] = {
+        "Env": [f"{name}={value}" for name, value in image.env.items()],
+        "Entrypoint": list(image.entrypoint) if image.entrypoint else None,
+        "Cmd": list(image.cmd) if image.cmd else None,
+        "User": image.user,
+        "WorkingDir": image.workdir,
+        "ExposedPorts": {str(port): {} for port in image.expose},
+        "Volumes": {path: {} for path in image.volumes},
+        "StopSignal": image.stop_signal,
+        "Labels": dict(image.labels),
+    }
+    annotations = dict(image.annotations)
+    if stack.base.image and lock.base_digest:
+        annotations.setdefault("org.opencontainers.image.base.digest", lock.base_digest)
+        annotations.setdefault("org.opencontainers.image.base.name", stack.base.image)
+    return {
+        "config": {key: value for key, value in config.items() if value},
+        "annotations": annotations,
+        "epoch": image.source_date_epoch,
+    }
+
+
+def _debian_architecture(platform: str) -> str:
+    """linux/amd64 -> amd64; linux/arm/v7 -> armhf (the only name that differs among what we support)."""
+    names = {"386": "i386", "arm/v7": "armhf", "arm/v5": "armel", "ppc64le": "ppc64el", "mips64le": "mips64el"}
+    architecture = platform.partition("/")[2].removesuffix("/v8")
+    return names.get(architecture, architecture)
+
+
+def _identity(package: LockedPackage) -> dict[str, Any]:
+    return {
+        "name": package.name,
+        "version": package.version,
+        "architecture": package.architecture,
+        "archive": package.archive,
+        "path": package.path,
+    }
+
+
+def _role(package: LockedPackage) -> str:
+    return f"package {package.name}:{package.architecture}"
+
+
+def _package(package: LockedPackage, *, wave: bool = False) -> dict[str, Any]:
+    """One package among a step's params; its digest is what makes it part of the key."""
+    version = package.version.replace(":", "%3a")
+    tree: dict[str, Any] = {
+        "name": package.name,
+        "version": package.version,
+        "architecture": package.architecture,
+        "file": f"packages/{package.name}_{version}_{package.architecture}.deb",
+        "sha256": package.sha256,
+    }
+    if wave:
+        tree |= {"manual": package.manual, "essential": package.essential}
+    return tree
