@@ -1,0 +1,57 @@
+"""argv -> command -> exit code. Holds the one `except` of the program."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from stackbuild.core.errors import Interrupted, StackError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns its exit code (DESIGN, section 11); no traceback for an expected failure."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    args: Namespace | None = None
+    try:
+        from stackbuild.cli.options import IN_NAMESPACE, command_module, parse
+
+        args = parse(words)
+        if args.command in IN_NAMESPACE and os.geteuid() != 0:
+            from stackbuild.host.userns import reenter_if_needed
+
+            reenter_if_needed([sys.executable, "-m", "stackbuild", *words])
+        from stackbuild.cli.wiring import App
+
+        with App.of(args, dict(os.environ)) as app:
+            code = command_module(args.command).run(app, args)  # type: ignore[attr-defined]
+        return int(code or 0)
+    except StackError as error:
+        return fail(error, args)
+    except KeyboardInterrupt:
+        return fail(Interrupted("interrupted"), args)
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+def fail(error: StackError, args: Namespace | None) -> int:
+    """Show an error on stderr, for people or (with --progress json) for programs."""
+    from stackbuild.cli.output import error_json, render_error, wants_color, write
+
+    verbose = bool(args and args.verbose)
+    if args and args.progress == "json":
+        import json
+
+        write(sys.stderr, json.dumps(error_json(error)) + "\n")
+    else:
+        write(sys.stderr, render_error(error, verbose, wants_color(sys.stderr, dict(os.environ))) + "\n")
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

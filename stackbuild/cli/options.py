@@ -1,0 +1,116 @@
+"""The command line as a value: which command, and the options that all commands share. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS, ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import NoReturn
+
+from stackbuild import __version__
+from stackbuild.core.errors import Hint, UsageError
+
+COMMANDS = {
+    "up": "build if needed, start the container, wait until it is healthy",
+    "build": "build the image",
+    "plan": "what would run, and why",
+    "lock": "resolve packages and write stack.lock",
+    "why": "the chain of requests that pulls a package in",
+    "config": "the settled settings and where each came from",
+    "images": "the images in the store",
+    "push": "push the image to a registry",
+    "run": "start a container from any image",
+    "ps": "the containers",
+    "logs": "what a container wrote",
+    "exec": "run a command in a running container",
+    "stop": "stop a container",
+    "restart": "stop a container and start it again",
+    "wait": "wait for a container's end and give its exit code",
+    "down": "stop and remove a container",
+    "doctor": "what this machine can do, and what would mend the rest",
+    "schema": "the JSON Schema of stack.toml",
+}
+IN_NAMESPACE = frozenset(("up", "build", "run", "exec", "shell", "push", "stop", "restart", "down"))
+"""Commands that own or enter other users' files: an ordinary user runs them in a user namespace."""
+
+
+class Parser(ArgumentParser):
+    """argparse, whose complaints are errors of our one shape."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(
+            message[:1].upper() + message[1:], hints=[Hint("see the options", f"{self.prog} --help")]
+        )
+
+
+def global_options(parser: ArgumentParser, *, top: bool) -> None:
+    """The options of every command; they may stand before the command or after it."""
+
+    def add(*names: str, default: object = None, **more: object) -> None:
+        parser.add_argument(*names, default=default if top else SUPPRESS, **more)  # type: ignore[arg-type]
+
+    add("-C", dest="directory", metavar="DIR", default=".", help="as if started in DIR")
+    add("-f", "--file", dest="file", metavar="FILE", default="", help="the stack file (default: stack.toml)")
+    add("--profile", action="append", metavar="NAME", help="lay stack.NAME.toml over the stack file")
+    add("--set", dest="sets", action="append", metavar="KEY=VALUE", help="set one setting, above all others")
+    add("--store", metavar="DIR", help="where images, packages and containers are kept")
+    add("--offline", action="store_true", default=False, help="touch no network")
+    add("--progress", choices=("auto", "tty", "plain", "json"), default="auto", help="how progress is shown on stderr")
+    add("-q", "--quiet", action="store_true", default=False, help="warnings and errors only")
+    add("-v", "--verbose", action="store_true", default=False, help="all output of steps; tracebacks of bugs")
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """The command and all its options. Imports the one command's module. Raises UsageError, SystemExit (help)."""
+    top = Parser(prog="stackbuild", description="From a stack file to a running, healthy container.", add_help=False)
+    global_options(top, top=True)
+    top.add_argument("-h", "--help", action="store_true")
+    top.add_argument("--version", action="version", version=f"stackbuild {__version__}")
+    top.add_argument("command", nargs="?")
+    before, after = split(argv)
+    args = top.parse_args(before)
+    if args.command is None:
+        top.usage = "stackbuild [OPTION]... COMMAND [ARG]..."
+        top.epilog = "commands:\n" + "\n".join(f"  {name:9} {text}" for name, text in COMMANDS.items())
+        from argparse import RawDescriptionHelpFormatter
+
+        top.formatter_class = RawDescriptionHelpFormatter
+        if args.help:
+            top.print_help()
+            raise SystemExit(0)
+        raise UsageError("no command given", hints=[Hint("see the commands", "stackbuild --help")])
+    if args.help:
+        after = ["--help", *after]
+    parser = Parser(prog=f"stackbuild {args.command}", description=COMMANDS[args.command])
+    global_options(parser.add_argument_group("options of every command"), top=False)  # type: ignore[arg-type]
+    module = command_module(args.command)
+    module.options(parser)
+    return parser.parse_args(after, args)
+
+
+def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words up to the command, and those after it. Raises UsageError for an unknown command."""
+    takes_value = {"-C", "-f", "--file", "--profile", "--set", "--store", "--progress"}
+    skip = False
+    for number, word in enumerate(argv):
+        if skip:
+            skip = False
+        elif word in takes_value:
+            skip = True
+        elif not word.startswith("-"):
+            if word not in COMMANDS:
+                import difflib
+
+                near = difflib.get_close_matches(word, COMMANDS, 2)
+                hints = [Hint(f"did you mean `{name}`?", f"stackbuild {name}") for name in near]
+                raise UsageError(
+                    f"there is no command `{word}`", hints=hints or [Hint("see the commands", "stackbuild --help")]
+                )
+            return list(argv[: number + 1]), list(argv[number + 1 :])
+    return list(argv), []
+
+
+def command_module(name: str) -> object:
+    """The module of a command: it has `options(parser)` and `run(app, args)`."""
+    from importlib import import_module
+
+    return import_module(f"stackbuild.cli.commands.{name}")
