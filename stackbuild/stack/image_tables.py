@@ -1,0 +1,314 @@
+"""The tables of stack.toml that decide what is in the image: stack, base, packages, users, layer, image, push."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from stackbuild.stack.table import (
+    UNSAID,
+    Account,
+    Argument,
+    Bytes,
+    ContainerPath,
+    ExposedPort,
+    Mode,
+    Owner,
+    PackageRequest,
+    Plain,
+    ProjectPath,
+    Seconds,
+    Several,
+    Sha256,
+    Table,
+    Url,
+    VariableName,
+    Variables,
+    matching,
+    read_by,
+)
+
+BASE_KINDS = ("distro", "image", "scratch")
+ACTIONS = ("copy", "files", "remove", "fetch", "run")
+OF_RUN = ("workdir", "network", "caches", "secrets", "inputs", "env")
+"""Keys of a layer that only a `run` layer may have."""
+
+StackName = Annotated[
+    str,
+    *read_by(
+        matching(
+            r"(?=.{1,63}\Z)[a-z0-9]+([._-][a-z0-9]+)*",
+            "a stack's name: lower-case letters, digits and single .-_ between",
+        ),
+        "string",
+    ),
+]
+LayerName = Annotated[
+    str,
+    *read_by(
+        matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a layer's name: letters, digits and ._-, at most 63"), "string"
+    ),
+]
+Distro = Annotated[
+    str,
+    *read_by(matching(r"[a-z][a-z0-9.-]*/[a-z0-9][a-z0-9.-]*", 'a distribution; write "debian/bookworm"'), "string"),
+]
+Platform = Annotated[
+    str,
+    *read_by(matching(r"linux/[a-z0-9]+(/[a-z0-9]+)?", 'a platform; write "linux/amd64" or "linux/arm/v7"'), "string"),
+]
+User = Annotated[
+    str,
+    *read_by(
+        matching(
+            r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\$?(:[A-Za-z0-9_][A-Za-z0-9_.\-]*\$?)?|",
+            'a user; write "name", "name:group" or ids',
+        ),
+        "string",
+    ),
+]
+Signal = Annotated[
+    str, *read_by(matching(r"(SIG)?[A-Z][A-Z0-9+-]*|[1-9][0-9]?", 'a signal; write "SIGTERM"'), "string")
+]
+Snapshot = Annotated[
+    str, *read_by(matching(r"[0-9]{8}T[0-9]{6}Z|[0-9]{8}", 'a snapshot; write "20261101T000000Z"'), "string")
+]
+
+
+def one_of(table: Table, keys: tuple[str, ...], what: str) -> None:
+    """At most one of these keys may stand in a table of one file. Raises ValueError."""
+    said = [key for key in keys if key in {name.rstrip("_") for name in table.model_fields_set}]
+    if len(said) > 1:
+        raise ValueError(f"{what} has both `{'` and `'.join(said)}`; exactly one of {', '.join(keys)} may stand")
+
+
+class StackTable(Table):
+    """`[stack]`: what it is called."""
+
+    name: StackName = Field(UNSAID, description="The name of the stack, of its image and of its container.")
+    requires_stackbuild: Plain | None = Field(
+        None, description='Versions of stackbuild that can read this file: ">=0.1".'
+    )
+    env: Several[VariableName] = Field(
+        (), description="Environment variables of the caller that {{ env.NAME }} may read."
+    )
+
+
+class Base(Table):
+    """`[base]`: what the image starts from; exactly one of distro, image, scratch."""
+
+    distro: Distro | None = Field(None, description="A distribution, bootstrapped from its packages.")
+    image: Plain | None = Field(
+        None, description="An image: a registry's reference, oci:DIR[:TAG], oci-archive:FILE or docker-archive:FILE."
+    )
+    scratch: Literal[True] | None = Field(None, description="Nothing.")
+    variant: Literal["custom", "essential", "apt", "required", "important", "standard"] = Field(
+        UNSAID, description="Which packages a bootstrapped base has, in mmdebstrap's words."
+    )
+
+    @property
+    def kind(self) -> str:
+        """ "distro", "image" or "scratch"."""
+        return next(key for key in BASE_KINDS if getattr(self, key) is not None)
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        one_of(self, BASE_KINDS, "a base")
+        return self
+
+
+class Source(Table):
+    """`[[packages.source]]`, `[[sources."distro/release"]]`: an archive of packages."""
+
+    url: Url = Field(description="The archive's root.")
+    suites: Several[Plain] = Field(
+        (), description='Suites by codename or suite name; one that ends in "/" is a flat archive.'
+    )
+    components: Several[Plain] = Field((), description="Components, such as main.")
+    architectures: Several[Plain] = Field((), description="Only these; otherwise what the platform needs.")
+    signed_by: Plain | None = Field(None, description="A keyring file. Required unless trusted.")
+    trusted: bool = Field(False, description="Use the archive although nothing proves where it comes from.")
+    snapshot: Snapshot | None = Field(None, description="The archive as it was then, if it keeps snapshots.")
+    check_valid_until: bool = Field(True, description="Refuse an index whose Valid-Until is over.")
+
+    @model_validator(mode="after")
+    def _signed(self) -> Self:
+        if self.signed_by is None and not self.trusted:
+            raise ValueError("a source needs `signed-by`, a keyring file (or `trusted = true`)")
+        if not self.suites:
+            raise ValueError("a source needs `suites`")
+        if not self.components and not all(suite.endswith("/") for suite in self.suites):
+            raise ValueError('a source needs `components` (a flat archive\'s suite ends in "/")')
+        return self
+
+
+class Packages(Table):
+    """`[packages]`: what is installed."""
+
+    install: Several[PackageRequest] = Field((), description="Requests, in the order in which they are installed.")
+    recommends: bool = Field(UNSAID, description="Install what packages recommend, too.")
+    scripts: Literal["run"] = Field(UNSAID, description="Maintainer scripts are run.")
+    path_exclude: Several[Plain] = Field((), description="dpkg's path-exclude: paths of packages that are left out.")
+    path_include: Several[Plain] = Field((), description="dpkg's path-include: exceptions from path-exclude.")
+    debconf: Variables = Field({}, description="Answers for scripts that ask: question -> answer.")
+    generated: Literal["remove", "keep", "fail"] = Field(UNSAID, description="Keys and ids that scripts generate.")
+    source: Several[Source] = Field((), description="The archives; none: see docs/howto/settings.md.")
+
+
+class UserTable(Table):
+    """`[users.NAME]`: an account of the image, made after wave 0."""
+
+    uid: Annotated[int, Field(ge=0, le=4294967293)] | None = Field(None, description="Its id; none: the next free one.")
+    gid: Annotated[int, Field(ge=0, le=4294967293)] | None = Field(
+        None, description="The id of its own group; none: as uid."
+    )
+    groups: Several[Account] = Field((), description="Further groups; one that is not there is made.")
+    home: ContainerPath | None = Field(None, description="Its home folder, made if it is not there; none: /home/NAME.")
+    shell: ContainerPath = Field(UNSAID, description="Its login shell.")
+    system: bool = Field(UNSAID, description="Free ids come from the system's range (100 to 999).")
+
+
+class CopyItem(Table):
+    """One entry of `copy`."""
+
+    from_: ProjectPath = Field(
+        description="A file, folder or pattern of the project; `site/` means what is in the folder."
+    )
+    to: ContainerPath = Field(description="Where it goes; a path that ends in / is a folder.")
+    owner: Owner | None = Field(None, description="user[:group], by name or id; none: root.")
+    mode: Mode | None = Field(None, description='chmod\'s words ("0644", "a+rX"); none: as in the project, normalised.')
+    exclude: Several[Plain] = Field((), description="Patterns, as in .gitignore, of what is left out.")
+    ignore: ProjectPath | None = Field(None, description="A file of such patterns.")
+
+
+class FileItem(Table):
+    """One entry of `files`: exactly one of content and link."""
+
+    path: ContainerPath = Field(description="The file.")
+    content: Argument | None = Field(None, description="Its text.")
+    link: Plain | None = Field(None, description="It is a symbolic link with this target.")
+    owner: Owner | None = Field(None, description="user[:group], by name or id; none: root.")
+    mode: Mode | None = Field(None, description='chmod\'s words; none: "0644".')
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        one_of(self, ("content", "link"), "a file")
+        if self.content is None and self.link is None:
+            raise ValueError("a file needs `content` or `link`")
+        if self.link is not None and self.mode is not None:
+            raise ValueError("a link has no `mode`")
+        if self.path.endswith("/"):
+            raise ValueError(f'"{self.path}" names a folder')
+        return self
+
+
+class FetchItem(Table):
+    """One entry of `fetch`."""
+
+    url: Url = Field(description="What is fetched.")
+    sha256: Sha256 = Field(description="Its SHA-256: nothing else is used.")
+    to: ContainerPath = Field(description="Where it goes; with unpack the folder.")
+    unpack: bool = Field(False, description="It is an archive (tar, compressed or not); unpack it.")
+    owner: Owner | None = Field(None, description="user[:group], by name or id; none: root.")
+    mode: Mode | None = Field(None, description='chmod\'s words; none: "0644", unpacked: as in the archive.')
+
+
+class Cache(Table):
+    """One entry of `caches`: a folder that is kept between builds and is in no layer."""
+
+    path: ContainerPath = Field(description="Where the step sees it.")
+    sharing: Literal["shared", "private", "locked"] = Field(
+        "shared", description="What two steps that use it at the same time do: share it, get one each, or wait."
+    )
+
+
+with warnings.catch_warnings():  # `copy` is the name of a deprecated method of pydantic, too
+    warnings.simplefilter("ignore")
+
+    class Layer(Table):
+        """`[[layer]]`: a layer of one's own; a unique name and exactly one of copy, files, remove, fetch, run."""
+
+        name: LayerName = Field(description="Its name: what it merges by, and a target of `build`.")
+        copy: Several[CopyItem] = Field((), description="Files of the project.")  # type: ignore[assignment]
+        files: Several[FileItem] = Field((), description="Files whose content stands here, and links.")
+        remove: Several[ContainerPath] = Field((), description="Paths or patterns that are to go.")
+        fetch: Several[FetchItem] = Field((), description="Files from the network, by digest.")
+        run: Several[Argument] = Field((), description="The lines of one `sh -eu` script.")
+        workdir: ContainerPath = Field(UNSAID, description="run: where the script starts; made if it is not there.")
+        network: bool = Field(UNSAID, description="run: may use the network; then the result is not pinned.")
+        caches: Several[Cache] = Field((), description="run: folders kept between builds.")
+        secrets: Several[VariableName] = Field((), description="run: files in /run/secrets, from --secret.")
+        inputs: Several[ProjectPath] = Field((), description="run: parts of the project, seen under /src.")
+        env: Variables = Field({}, description="run: its environment; it never sees image.env.")
+
+        @property
+        def action(self) -> str:
+            """ "copy", "files", "remove", "fetch" or "run"."""
+            return next(key for key in ACTIONS if key in self.model_fields_set)
+
+        @model_validator(mode="after")
+        def _one(self) -> Self:
+            one_of(self, ACTIONS, f'layer "{self.name}"')
+            return self
+
+
+class ImageHealthcheck(Table):
+    """`[image.healthcheck]`: Docker's HEALTHCHECK, for other engines; `up` uses container.healthcheck first."""
+
+    test: Several[Argument] = Field((), description='["CMD", …], ["CMD-SHELL", "…"] or ["NONE"].')
+    interval: Seconds | None = Field(None, description="Between two checks.")
+    timeout: Seconds | None = Field(None, description="For one check.")
+    start_period: Seconds | None = Field(None, description="Failures in this time do not count.")
+    retries: Annotated[int, Field(ge=1)] | None = Field(None, description="Failures in a row that mean unhealthy.")
+
+
+class Image(Table):
+    """`[image]`: the OCI image config, and how the image is written."""
+
+    entrypoint: Several[Argument] = Field((), description="The program and its first arguments.")
+    cmd: Several[Argument] = Field((), description="More arguments, that `run REF …` replaces.")
+    env: Variables = Field({}, description="The environment of containers (never of build steps).")
+    user: User = Field(UNSAID, description='Who runs it: "name[:group]" or ids; "" is root.')
+    workdir: ContainerPath = Field(UNSAID, description="Where it starts.")
+    expose: Several[ExposedPort] = Field((), description='Ports that it listens on: 8080, "53/udp".')
+    volumes: Several[ContainerPath] = Field((), description="Folders whose content is not the image's.")
+    stop_signal: Signal | None = Field(None, description="The signal that stops it; none: SIGTERM.")
+    labels: Variables = Field({}, description="Labels of the config.")
+    annotations: Variables = Field({}, description="Annotations of the manifest.")
+    healthcheck: ImageHealthcheck | None = Field(None, description="Docker's HEALTHCHECK.")
+    platforms: Several[Platform] = Field(UNSAID, description="What it is built for; never the host's own by itself.")
+    layers: Annotated[int, Field(ge=1, le=120)] = Field(UNSAID, description="Budget for package layers.")
+    compression: Literal["gzip", "zstd"] = Field(UNSAID, description="Of layers.")
+    source_date_epoch: Annotated[int, Field(ge=0, le=253402300799)] = Field(
+        UNSAID, description="Seconds since 1970: the time of all that has no time of its own."
+    )
+
+
+class Push(Table):
+    """`[push]`: where `push` and `build --push` send the image."""
+
+    to: Several[Plain] = Field((), description="References; none by default.")
+
+
+class Build(Table):
+    """`[build]`: how it is built; nothing here reaches a byte of the image."""
+
+    jobs: Annotated[int, Field(ge=0)] = Field(UNSAID, description="Steps at the same time; 0: one per processor.")
+    max_cache_size: Bytes | None = Field(None, description="What `cache prune` leaves; none: it frees by age alone.")
+
+
+class Registry(Table):
+    """`[registries."host[:port]"]`: how a registry is reached."""
+
+    mirror: Plain | None = Field(None, description="host[:port][/prefix] that is asked first.")
+    insecure: bool = Field(UNSAID, description="Plain HTTP, or a certificate that nobody vouches for.")
+    ca: Plain | None = Field(None, description="A file of certificates to trust for it.")
+    credential_helper: Plain | None = Field(None, description="docker-credential-NAME is asked for its password.")
+
+
+Users = Mapping[Account, UserTable]
+Registries = Mapping[Plain, Registry]
+Sources = Mapping[Distro, Several[Source]]

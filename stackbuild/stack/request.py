@@ -1,0 +1,94 @@
+"""What a user asks of the resolver, in apt's words or Debian's relations; not what it finds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+RELATIONS = ("<<", "<=", "=", ">=", ">>")
+
+_NAME = r"[a-zA-Z0-9][a-zA-Z0-9+.\-]*"
+_APT = re.compile(rf"({_NAME})(?::([a-z0-9-]+))?(?:=([^\s/]+)|/([^\s/=]+))?\Z")
+_DEBIAN = re.compile(rf"({_NAME})(?::([a-z0-9-]+))?\s*\(\s*(<<|<=|=|>=|>>)\s*([^\s()]+)\s*\)\Z")
+_VERSION = re.compile(r"(?:[0-9]+:)?[0-9A-Za-z.+~:*?\-]+\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One alternative. relation: "" or one of RELATIONS; with "=" from apt's form, `version` may be a pattern.
+
+    architecture: "" is the platform's own. suite: of apt's "name/suite": a Codename or Suite.
+    """
+
+    name: str
+    architecture: str = ""
+    relation: str = ""
+    version: str = ""
+    suite: str = ""
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether the version is to be matched as a shell pattern ("7.88*")."""
+        return "*" in self.version or "?" in self.version
+
+    def __str__(self) -> str:
+        text = self.name + (f":{self.architecture}" if self.architecture else "")
+        if self.suite:
+            return f"{text}/{self.suite}"
+        return f"{text} ({self.relation} {self.version})" if self.relation else text
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One entry of `packages.install`. text: as the user wrote it. forbid: "name-", it must not be there."""
+
+    text: str
+    terms: tuple[Term, ...]
+    forbid: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it merges by: the package ("libc6", "libc6:i386"), or all of `a | b`."""
+        if len(self.terms) > 1:
+            return " | ".join(str(term) for term in self.terms)
+        term = self.terms[0]
+        return f"{term.name}:{term.architecture}" if term.architecture else term.name
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_request(text: str) -> Request:
+    """Parse one request. Raises ValueError.
+
+    apt: `name`, `name=1.2*`, `name/suite`, `name:arch` (with `=` or `/`), `name-` to forbid.
+    Debian relations: `name (>= 1)`, `a | b (<< 2)`.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError('a request is text, such as "nginx" or "python3 (>= 3.11)"')
+    words = [word.strip() for word in text.split("|")]
+    if len(words) == 1:
+        word = words[0]
+        if word.endswith("-") and "=" not in word and "/" not in word and "(" not in word:
+            return Request(text.strip(), (_term(word[:-1], text),), forbid=True)
+        return Request(word, (_term(word, text),))
+    return Request(text.strip(), tuple(_term(word, text) for word in words))
+
+
+def _term(word: str, text: str) -> Term:
+    if found := _DEBIAN.match(word):
+        name, architecture, relation, version = found.groups()
+        if not _VERSION.match(version) or "*" in version or "?" in version:
+            raise ValueError(f'not a version: "{version}" in "{text}"')
+        return Term(name, architecture or "", relation, version)
+    if found := _APT.match(word):
+        name, architecture, version, suite = found.groups()
+        if version is not None and not _VERSION.match(version):
+            raise ValueError(f'not a version: "{version}" in "{text}"')
+        return Term(name, architecture or "", "=" if version else "", version or "", suite or "")
+    if "(" in word and re.search(r"\(\s*[<>]\s*[^<>=\s]", word):
+        raise ValueError(f'"{text}": Debian writes strictly earlier and later as << and >>')
+    raise ValueError(
+        f'not a request: "{text}"; write "name", "name=1.2*", "name/suite", "name:arch", "name-", '
+        f'"name (>= 1)" or "a | b"'
+    )
