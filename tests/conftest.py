@@ -1,0 +1,215 @@
+"""Fixtures for all tests: an isolated world, the command as a process, and what is made once for a whole run."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.machine import REPOSITORY, Ran, kill_group, need, need_root, once, run
+
+FOREIGN = ("XDG_", "STACKBUILD", "SOURCE_DATE_EPOCH", "NO_COLOR", "FORCE_COLOR", "DOCKER_", "CONTAINER", "REGISTRY_")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="write what came out as what is expected, then read the diff"
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes the user's files or obeys the user's variables, in this process or a child of it."""
+    kept = dict(os.environ)
+    for name in kept:
+        if name.startswith(FOREIGN):
+            del os.environ[name]
+    home = tmp_path_factory.mktemp("home")
+    os.environ.update(HOME=str(home), STACKBUILD_STORE=str(home / "store"), LC_ALL="C.UTF-8", TERM="dumb")
+    mask = os.umask(0o022)
+    yield
+    os.umask(mask)
+    os.environ.clear()
+    os.environ.update(kept)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Compare a text with a committed file; `--update-golden` writes the file instead."""
+
+    def compare(file: Path, text: str) -> None:
+        if request.config.getoption("--update-golden"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        assert text == file.read_text(), (
+            f"another {file.name}; if it is meant: pytest --update-golden, then read the diff"
+        )
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all xdist workers of this run see; see `machine.once`."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@dataclass(frozen=True)
+class Stackbuild:
+    """The command as a user runs it: a process of its own in a project folder, with a store."""
+
+    folder: Path
+    store: Path
+    argv: tuple[str, ...] = (sys.executable, "-m", "stackbuild")
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "STACKBUILD_STORE": str(self.store), **self.environ}
+
+    def __call__(
+        self, *words: str | Path, code: int | None = 0, timeout: float = 300, env: Mapping[str, str] | None = None
+    ) -> Ran:
+        """Run it to its end; `code` is the exit code that it must have (None: any)."""
+        environ = {**self.environment(), **(env or {})}
+        return run([*self.argv, *words], code=code, timeout=timeout, env=environ, cwd=self.folder)
+
+    def start(self, *words: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start it in a session of its own, stdout and stderr as pipes; end it with `machine.kill_group`."""
+        return subprocess.Popen(
+            [*self.argv, *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            env={**self.environment(), **(env or {})},
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+
+    def at(self, folder: Path | None = None, store: Path | None = None, **environ: str) -> Stackbuild:
+        """The same command elsewhere."""
+        return Stackbuild(folder or self.folder, store or self.store, self.argv, {**self.environ, **environ})
+
+
+@pytest.fixture
+def stackbuild(tmp_path: Path) -> Stackbuild:
+    """The command in a new, empty project folder with an empty store."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return Stackbuild(folder, tmp_path / "store")
+
+
+@pytest.fixture
+def running() -> Iterator[Callable[[subprocess.Popen[str]], subprocess.Popen[str]]]:
+    """Hands a started process through and ends it after the test."""
+    children: list[subprocess.Popen[str]] = []
+
+    def keep(child: subprocess.Popen[str]) -> subprocess.Popen[str]:
+        children.append(child)
+        return child
+
+    yield keep
+    for child in children:
+        kill_group(child)
+        child.communicate(timeout=30)
+
+
+@dataclass(frozen=True)
+class Person:
+    """An ordinary user of this machine with a subuid range, a home that others can read, and stackbuild installed."""
+
+    name: str
+    home: Path
+    python: Path
+
+    def argv(self, *words: str | Path) -> list[str]:
+        """A command as this user, with nothing of root's environment."""
+        environ = [
+            f"HOME={self.home}",
+            f"USER={self.name}",
+            "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "LC_ALL=C.UTF-8",
+        ]
+        return [need("runuser"), "-u", self.name, "--", need("env"), "-i", *environ, *map(str, words)]
+
+    def run(self, *words: str | Path, code: int | None = 0, timeout: float = 300, cwd: Path | None = None) -> Ran:
+        return run(self.argv(*words), code=code, timeout=timeout, cwd=cwd or self.home)
+
+    def stackbuild(self, folder: Path) -> Stackbuild:
+        """The command as this user."""
+        return Stackbuild(folder, self.home / "store", tuple(self.argv(self.python, "-m", "stackbuild")))
+
+
+@pytest.fixture(scope="session")
+def installed(shared: Path) -> Path:
+    """The Python of a virtual environment into which stackbuild was really installed, not linked; others may run it."""
+    need_root()
+
+    def make(folder: Path) -> None:
+        source = folder / "source"
+        source.mkdir()
+        for name in ("pyproject.toml", "README.md"):
+            shutil.copy(REPOSITORY / name, source)
+        shutil.copytree(REPOSITORY / "stackbuild", source / "stackbuild", ignore=shutil.ignore_patterns("__pycache__"))
+        # The interpreter of this run may be in a home that nobody else can enter.
+        base = Path(sys.executable).resolve()
+        python = base if all(part.stat().st_mode & 0o001 for part in base.parents) else Path("/usr/bin/python3")
+        run([python, "-m", "venv", folder / "venv"])
+        run([folder / "venv/bin/python", "-m", "pip", "install", "-qq", source], timeout=300, env=pip_environment())
+
+    # Not below pytest's own folder, which only its owner may enter.
+    place = Path("/var/tmp") / f"stackbuild-test-{os.getuid()}-{shared.stat().st_ino}"
+    return once(place, make) / "venv/bin/python"
+
+
+def pip_environment() -> dict[str, str]:
+    """The environment with the user's real home: pip's settings are there."""
+    return {**os.environ, "HOME": pwd.getpwuid(os.getuid()).pw_dir}
+
+
+@pytest.fixture(scope="session")
+def person(installed: Path) -> Iterator[Person]:
+    """An ordinary user, made for this run."""
+    need("newuidmap")
+    name = f"sbtest{os.getpid()}"
+    run([need("useradd"), "-m", name])
+    home = Path(pwd.getpwnam(name).pw_dir)
+    home.chmod(0o755)
+    try:
+        yield Person(name, home, installed)
+    finally:
+        for process in processes_of(pwd.getpwnam(name).pw_uid):
+            subprocess.run(["kill", "-9", str(process)], stderr=subprocess.DEVNULL)
+        shutil.rmtree(home, ignore_errors=True)  # files of the subuid range are there too
+        run([need("userdel"), "-f", name], code=None)
+
+
+def processes_of(uid: int) -> list[int]:
+    """The processes of a user that was made for the tests."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and entry.stat().st_uid == uid:
+                found.append(int(entry.name))
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What `installed` left outside of pytest's folder goes with the run (the controller's end, when under xdist)."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        return
+    factory = getattr(session.config, "_tmp_path_factory", None)
+    if factory is not None and (base := factory.getbasetemp()).exists():
+        for left in Path("/var/tmp").glob(f"stackbuild-test-{os.getuid()}-{base.stat().st_ino}*"):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
