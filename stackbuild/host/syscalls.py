@@ -1,0 +1,111 @@
+"""The few Linux calls that Python 3.11 lacks: namespaces, mounts, capabilities, opening inside a root. No policy."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+NAMESPACES = {
+    "mnt": CLONE_NEWNS,
+    "cgroup": CLONE_NEWCGROUP,
+    "uts": CLONE_NEWUTS,
+    "ipc": CLONE_NEWIPC,
+    "pid": CLONE_NEWPID,
+    "net": CLONE_NEWNET,
+}
+"""Name in /proc/PID/ns -> flag; without "user", which nobody may join twice."""
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
+MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 4096, 16384, 1 << 18, 1 << 19
+MNT_DETACH = 2
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 8
+PR_SET_SECCOMP, PR_CAPBSET_DROP = 22, 24
+PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47
+
+RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
+
+_CAPABILITIES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
+    "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP "
+    "MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+)
+CAPABILITIES = tuple(_CAPABILITIES.split())
+"""In the order of their numbers (capabilities(7)), without CAP_."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+_OPENAT2 = 437  # the same number on every architecture, as all calls since Linux 5.1
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+    return result
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces of these kinds for new ones. Raises OSError."""
+    _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def setns(fd: int, flags: int) -> None:
+    """Join a namespace (its descriptor) or, with a pidfd, several at once (Linux 5.8). Raises OSError."""
+    _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)), "setns")
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
+    """mount(2). Raises OSError that names the target."""
+    arguments = [os.fsencode(text) if text else None for text in (source, target, kind)]
+    done = _libc.mount(*arguments, ctypes.c_ulong(flags), os.fsencode(data) if data else None)
+    _check(done, f"mount {target}")
+
+
+def unmount(target: str, flags: int = MNT_DETACH) -> None:
+    """umount2(2). Raises OSError."""
+    _check(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)), f"umount {target}")
+
+
+def prctl(option: int, *arguments: int) -> int:
+    """prctl(2) with number arguments. Raises OSError."""
+    padded = [ctypes.c_ulong(value) for value in (*arguments, 0, 0, 0, 0)[:4]]
+    return _check(_libc.prctl(ctypes.c_int(option), *padded), "prctl")
+
+
+def load_seccomp(program: bytes) -> None:
+    """Put this process under a seccomp filter: BPF instructions of 8 bytes each. Raises OSError."""
+    buffer = ctypes.create_string_buffer(program, len(program))
+    header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer)))
+    prctl(PR_SET_SECCOMP, 2, ctypes.addressof(header))
+
+
+def set_capabilities(effective: int, permitted: int, inheritable: int) -> None:
+    """capset(2) of this thread, as bit masks. Raises OSError."""
+    header = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0))
+    sets = (effective, permitted, inheritable)
+    words = [*(one & 0xFFFFFFFF for one in sets), *(one >> 32 for one in sets)]
+    data = ctypes.create_string_buffer(struct.pack("6I", *words))
+    _check(_libc.capset(header, data), "capset")
+
+
+def capability_mask(names: tuple[str, ...] | list[str]) -> int:
+    """The bit mask of capability names (without CAP_). Raises ValueError for an unknown one."""
+    return sum(1 << CAPABILITIES.index(name) for name in set(names))
+
+
+def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open `path` as a process whose root is the folder descriptor `root` would: links are followed, never out of it.
+
+    Raises OSError (Linux 5.6 or later).
+    """
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    return _check(_libc.syscall(_OPENAT2, root, os.fsencode(path), how, ctypes.c_size_t(len(how))), path)
