@@ -1,0 +1,192 @@
+"""One package as layer entries: its files and what dpkg's database says of them. Runs no script, knows no tree.
+
+The bytes depend on the package, the path filter and the renames alone, never on other packages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from stackbuild.core.clock import EPOCH
+from stackbuild.core.errors import NetworkError
+from stackbuild.oci.tar_write import Entry, header, padding
+from stackbuild.packages.deb.archive import Deb
+from stackbuild.packages.deb.control import NAME, decode, stanzas
+from stackbuild.packages.deb.filters import PathFilter
+from stackbuild.packages.deb.tar_read import Member
+
+INFO = b"var/lib/dpkg/info"
+_PIECE = 4 << 20
+
+Item = tuple[Entry, memoryview | bytes | None]
+"""An entry and, for a file, its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """How a package is called. info: the stem of its files in dpkg's database (`:arch` if Multi-Arch: same)."""
+
+    package: str
+    version: str
+    architecture: str
+    info: str
+
+
+def names(deb: Deb) -> Names:
+    """Read from the control file. Raises NetworkError if it is not one of a binary package."""
+    fields = next(stanzas(decode(deb.fields)), {})
+    package, version = fields.get("package", ""), fields.get("version", "")
+    architecture = fields.get("architecture", "")
+    if not NAME.match(package) or not version or not NAME.match(architecture):
+        raise NetworkError(f"{deb.name} is not a sound Debian package", why="its control file names no package")
+    same = fields.get("multi-arch", "no") == "same"
+    return Names(package, version, architecture, f"{package}:{architecture}" if same else package)
+
+
+def items(deb: Deb, keep: PathFilter, renames: Mapping[bytes, bytes]) -> list[Item]:
+    """All entries of the fragment, sorted by path, each ancestor directory before what is in it.
+
+    renames: directories that are links in the tree, as {b"bin": b"usr/bin"}; what lies in them moves along.
+    """
+    found: dict[bytes, Item] = {}
+    files: dict[bytes, Member] = {}
+    for member in deb.members():
+        if member.kind == "file":
+            files[member.path] = member
+        if not member.path or keep.skips(member.path, member.kind):
+            continue  # the root belongs to no package
+        path = renamed(member.path, renames, whole=member.kind == "dir")
+        entry, content = _item(deb, member, path, files)
+        if entry.kind == "dir" and path in found and found[path][0].kind == "dir":
+            continue  # two names of one directory: dpkg leaves what is there alone
+        found[path] = (entry, content)
+    for path, (entry, content) in _info(deb, keep, files):
+        found[path] = (entry, content)
+    _add_ancestors(found)
+    return [found[path] for path in sorted(_links_after_first(found))]
+
+
+def _item(deb: Deb, member: Member, path: bytes, files: Mapping[bytes, Member]) -> Item:
+    """A member under its final path. A hard link becomes a second copy for the moment, see _links_after_first."""
+    if member.kind == "hardlink":
+        first = files.get(member.target)
+        if first is None:
+            raise NetworkError(
+                f"{deb.name} is not a sound Debian package", why=f"the hard link {member.path!r} points nowhere"
+            )
+        entry = _entry(first, path)
+        return replace(entry, target=member.target), deb.content(first)  # target marks it until the end
+    if member.kind == "file":
+        return replace(_entry(member, path), target=member.path), deb.content(member)
+    return _entry(member, path), None
+
+
+def _entry(member: Member, path: bytes) -> Entry:
+    mode = 0o777 if member.kind == "symlink" else member.mode
+    return Entry(
+        path, member.kind, mode, member.uid, member.gid, member.mtime, member.size,
+        member.target if member.kind == "symlink" else b"", member.major, member.minor,
+    )  # fmt: skip
+
+
+def _links_after_first(found: dict[bytes, Item]) -> dict[bytes, Item]:
+    """Of the names of one file (marked by the archive's first name) the first in order holds the content."""
+    first: dict[bytes, bytes] = {}
+    for path in sorted(found):
+        entry, content = found[path]
+        if entry.kind != "file":
+            continue
+        mark = entry.target
+        if mark and (earlier := first.setdefault(mark, path)) != path:
+            link = replace(entry, kind="hardlink", size=0, target=earlier)
+            found[path] = (link, None)
+        elif mark:
+            found[path] = (replace(entry, target=b""), content)
+    return found
+
+
+def _add_ancestors(found: dict[bytes, Item]) -> None:
+    for path in list(found):
+        while path := path.rpartition(b"/")[0]:
+            if path not in found:
+                found[path] = (Entry(path, "dir", 0o755), None)
+
+
+def _info(deb: Deb, keep: PathFilter, files: Mapping[bytes, Member]) -> Iterator[tuple[bytes, Item]]:
+    """What dpkg puts into its info folder when it unpacks: the control files, the list, and md5sums."""
+    stem = INFO + b"/" + names(deb).info.encode() + b"."
+    for key, file in deb.control.items():
+        if key in ("control", "list"):
+            continue  # dpkg: `control` goes into status, a `list` is its own to write
+        if not NAME.match(key) or len(key) > 50:
+            raise NetworkError(f"{deb.name} is not a sound Debian package", why=f"odd control file {key!r:.80}")
+        path = stem + key.encode()
+        yield path, (Entry(path, "file", file.mode, mtime=file.mtime, size=len(file.content)), file.content)
+    content = file_list(deb)
+    path = stem + b"list"
+    yield path, (Entry(path, "file", 0o644, size=len(content), mtime=EPOCH), content)
+    if "md5sums" not in deb.control:
+        content = _md5sums(deb, keep, files)
+        path = stem + b"md5sums"
+        yield path, (Entry(path, "file", 0o644, size=len(content), mtime=EPOCH), content)
+
+
+def file_list(deb: Deb) -> bytes:
+    """PKG.list as dpkg writes it: the archive's order and names, filtered ones too, "/." for the root."""
+    lines = dict.fromkeys(b"/" + (member.path or b".") for member in deb.members())
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _md5sums(deb: Deb, keep: PathFilter, files: Mapping[bytes, Member]) -> bytes:
+    """PKG.md5sums as dpkg makes it for a package that brings none: every file that it unpacks."""
+    lines = []
+    for member in deb.members():
+        first = files.get(member.target) if member.kind == "hardlink" else member
+        if member.kind not in ("file", "hardlink") or first is None or keep.skips(member.path, member.kind):
+            continue
+        digest = hashlib.md5(deb.content(first), usedforsecurity=False).hexdigest()
+        lines.append(digest.encode() + b"  " + member.path + b"\n")
+    return b"".join(lines)
+
+
+def renamed(path: bytes, renames: Mapping[bytes, bytes], *, whole: bool = True) -> bytes:
+    """Where a path of a package lies in a tree with these directory links.
+
+    whole: the path itself may be such a link (a directory); else only what is in it moves.
+    """
+    for _ in range(8):  # a link may lead into another; a ring is left alone
+        parts = path.split(b"/")
+        for count in range(len(parts) if whole else len(parts) - 1, 0, -1):
+            target = renames.get(b"/".join(parts[:count]))
+            if target is not None:
+                path = b"/".join([target, *parts[count:]])
+                break
+        else:
+            return path
+    return path
+
+
+def tar_pieces(found: Sequence[Item]) -> Iterator[bytes]:
+    """The layer bytes of a fragment, without the end of the archive: whole blocks, a few MiB at a time."""
+    parts: list[bytes | memoryview] = []
+    size = 0
+    for entry, content in found:
+        head = header(entry)
+        parts.append(head)
+        size += len(head)
+        if content is not None:
+            view = memoryview(content)
+            at = 0
+            while len(view) - at + size > _PIECE:
+                step = _PIECE - size
+                yield b"".join([*parts, view[at : at + step]])
+                at, size = at + step, 0
+                parts.clear()
+            parts.append(view[at:])
+            fill = padding(len(view))
+            parts.append(fill)
+            size += len(view) - at + len(fill)
+    if parts:
+        yield b"".join(parts)

@@ -1,0 +1,137 @@
+"""Which packages apt would take: its marking walk. Finds no way around a conflict; solve.py does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from stackbuild.packages.deb.catalogue import Catalogue, provided, satisfied_by
+from stackbuild.packages.deb.control import Group, relations
+from stackbuild.packages.package import Package
+
+DEPTH = 20_000  # of recursion: two frames a package; Python frames, so no danger to the C stack
+
+
+@dataclass
+class Walk:
+    """The state of a walk: what is marked so far, by name, and what could not be.
+
+    failures: (package or None for a request, group) that found no answer on the way.
+    chosen_for: (package name, group) -> the package that was marked for it.
+    """
+
+    catalogue: Catalogue
+    recommends: bool = False
+    forbidden: frozenset[str] = frozenset()
+    marked: dict[str, Package] = field(default_factory=dict)
+    failures: list[tuple[Package | None, Group]] = field(default_factory=list)
+    chosen_for: dict[tuple[str, Group], str] = field(default_factory=dict)
+    _providing: dict[str, set[str]] = field(default_factory=dict)
+    _conflicting: dict[str, set[str]] = field(default_factory=dict)
+    _trail: list[str] = field(default_factory=list)
+    _expanded: set[str] = field(default_factory=set)
+
+    def request(self, wanted: Sequence[Package | Group]) -> None:
+        """Mark all requested packages, then what each needs, in order; a group is answered in its turn."""
+        for item in wanted:
+            if isinstance(item, Package) and not self._conflicts(item):
+                self._mark(item)
+        with deep_recursion():
+            for item in wanted:
+                if isinstance(item, Package):
+                    if self.marked.get(item.name) is not item or not self._expand(item):
+                        self.failures.append((None, relations(item.name)[0]))
+                elif not self._answer(None, item):
+                    self.failures.append((None, item))
+
+    def _mark(self, package: Package) -> None:
+        self.marked[package.name] = package
+        self._trail.append(package.name)
+        for name in (package.name, *(name for name, _ in provided(package.provides))):
+            self._providing.setdefault(name, set()).add(package.name)
+        for name in {r.name for group in relations(f"{package.conflicts},{package.breaks}") for r in group}:
+            self._conflicting.setdefault(name, set()).add(package.name)
+
+    def _undo(self, length: int) -> None:
+        """Take back every mark after the first `length`."""
+        while len(self._trail) > length:
+            package = self.marked.pop(self._trail.pop())
+            self._expanded.discard(package.name)
+            for names in (self._providing, self._conflicting):
+                for holders in names.values():
+                    holders.discard(package.name)
+
+    def _conflicts(self, package: Package) -> bool:
+        """Whether it cannot stand beside what is marked (policy 7.3, 7.4; a package never conflicts with itself)."""
+        if package.name in self.forbidden:
+            return True
+        architecture = self.catalogue.architecture
+        for relation in (r for group in relations(f"{package.conflicts},{package.breaks}") for r in group):
+            for name in self._providing.get(relation.name, ()):
+                if name != package.name and satisfied_by(relation, self.marked[name], architecture):
+                    return True
+        for given in (package.name, *(name for name, _ in provided(package.provides))):
+            for name in self._conflicting.get(given, ()):
+                other = self.marked[name]
+                if name != package.name and any(
+                    satisfied_by(r, package, architecture)
+                    for group in relations(f"{other.conflicts},{other.breaks}")
+                    for r in group
+                ):
+                    return True
+        return False
+
+    def satisfied(self, group: Group) -> bool:
+        """Whether a marked package satisfies one of the alternatives."""
+        return any(
+            satisfied_by(relation, self.marked[name], self.catalogue.architecture)
+            for relation in group
+            for name in self._providing.get(relation.name, ())
+        )
+
+    def _expand(self, package: Package) -> bool:
+        """Mark what a marked package needs: depth first, Pre-Depends before Depends."""
+        if package.name in self._expanded:
+            return True
+        self._expanded.add(package.name)
+        if package.installed:
+            return True
+        groups = [*relations(package.pre_depends), *relations(package.depends)]
+        whole = all([self._answer(package, group) for group in groups])
+        if self.recommends and whole:
+            for group in relations(package.recommends):
+                self._answer(package, group, needed=False)
+        return whole
+
+    def _answer(self, package: Package | None, group: Group, needed: bool = True) -> bool:
+        """Satisfy a group: by what is marked, else by the first alternative that can be marked with all it needs."""
+        if self.satisfied(group):
+            return True
+        before, failed = len(self._trail), len(self.failures)
+        for relation in group:
+            for choice in self.catalogue.solutions(relation):
+                if choice.name in self.marked or self._conflicts(choice):
+                    continue
+                self._mark(choice)
+                if self._expand(choice):
+                    self.chosen_for[(package.name if package else "", group)] = choice.name
+                    return True
+                self._undo(before)
+        if needed and len(self.failures) == failed:
+            self.failures.append((package, group))
+        elif not needed:
+            del self.failures[failed:]
+        return False
+
+
+@contextmanager
+def deep_recursion() -> Iterator[None]:
+    """A chain of dependencies may be thousands long."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, DEPTH))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
