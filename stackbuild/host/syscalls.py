@@ -1,4 +1,4 @@
-"""The few Linux calls that Python 3.11 lacks: namespaces, mounts, capabilities, opening inside a root. No policy."""
+"""The few Linux calls that Python 3.11 lacks: setns, prctl, capset, openat2. Mounts are in overlay.py."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ NAMESPACES = {
 """Name in /proc/PID/ns -> flag; without "user", which nobody may join twice."""
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
-MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 4096, 16384, 1 << 18, 1 << 19
-MNT_DETACH = 2
+MS_BIND, MS_REC, MS_SLAVE = 4096, 16384, 1 << 19
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 8
 PR_SET_SECCOMP, PR_CAPBSET_DROP = 22, 24
@@ -53,26 +52,9 @@ def _check(result: int, what: str) -> int:
     return result
 
 
-def unshare(flags: int) -> None:
-    """Leave the namespaces of these kinds for new ones. Raises OSError."""
-    _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
-
-
 def setns(fd: int, flags: int) -> None:
     """Join a namespace (its descriptor) or, with a pidfd, several at once (Linux 5.8). Raises OSError."""
     _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)), "setns")
-
-
-def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """mount(2). Raises OSError that names the target."""
-    arguments = [os.fsencode(text) if text else None for text in (source, target, kind)]
-    done = _libc.mount(*arguments, ctypes.c_ulong(flags), os.fsencode(data) if data else None)
-    _check(done, f"mount {target}")
-
-
-def unmount(target: str, flags: int = MNT_DETACH) -> None:
-    """umount2(2). Raises OSError."""
-    _check(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)), f"umount {target}")
 
 
 def prctl(option: int, *arguments: int) -> int:
