@@ -37,9 +37,7 @@ class Parser(ArgumentParser):
     """argparse, whose complaints are errors of our one shape."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(
-            message[:1].upper() + message[1:], hints=[Hint("see the options", f"{self.prog} --help")]
-        )
+        raise UsageError(message[:1].upper() + message[1:], hints=[Hint("see the options", f"{self.prog} --help")])
 
 
 def global_options(parser: ArgumentParser, *, top: bool) -> None:

@@ -103,6 +103,7 @@ class PlatformPlanner:
                 "skeleton": not self._unpacked and not own and not base,
                 "compression": self._stack.image.compression,
                 "epoch": self._stack.image.source_date_epoch,
+                "arch": _debian_architecture(self._platform),
             }
             needs = {role: id for role, id in fetches.items() if role in {_role(p) for p in packages}}
             own.append(self._add(f"unpack/{number}/{group}", "unpack", params, needs={**needs, **facet}, layer=True))
@@ -214,7 +215,7 @@ def _package(package: LockedPackage, *, wave: bool = False) -> dict[str, Any]:
         "name": package.name,
         "version": package.version,
         "architecture": package.architecture,
-        "file": f"packages/{package.name}_{version}_{package.architecture}.deb",
+        "file": f"{package.name}_{version}_{package.architecture}.deb",
         "sha256": package.sha256,
     }
     if wave:

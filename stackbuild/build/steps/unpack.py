@@ -57,6 +57,8 @@ class Unpack:
 def package_inputs(step: Step, results: Mapping[str, ActionResult]) -> dict[str, Blob]:
     """The inputs "packages/FILE" of an action, by the files that its params name."""
     return {
-        package["file"]: results[step.needs[f"package {package['name']}:{package['architecture']}"]].outputs["file"]
+        f"packages/{package['file']}": results[
+            step.needs[f"package {package['name']}:{package['architecture']}"]
+        ].outputs["file"]
         for package in step.params["packages"]
     }

@@ -1,0 +1,94 @@
+"""A plan, carried out to an image in the store: manifest (or index) written, tagged, told about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stackbuild.build.images import layer_blobs
+from stackbuild.build.scheduler import Scheduler, Tools
+from stackbuild.core.action import ActionResult, Blob, canonical
+from stackbuild.core.digest import Digest, digest_of
+from stackbuild.core.events import ImageBuilt, PlanMade
+from stackbuild.plan.forecast import Forecast
+from stackbuild.plan.graph import Plan
+from stackbuild.store.objects import ObjectStore
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """An image that is in the store. document: raw bytes of the manifest or index that `digest` names.
+
+    folders: the unpacked layers of this machine's platform, lowest first, if they were asked for.
+    """
+
+    name: str
+    digest: Digest
+    media_type: str
+    document: bytes
+    size: int
+    config: Mapping[str, Any]
+    layers: tuple[ActionResult, ...]
+    manifests: tuple[Blob, ...]
+
+
+def carry_out(
+    plan: Plan, forecast: Forecast, tools: Tools, *, jobs: int, keep_going: bool = False, again: bool = False
+) -> Mapping[str, ActionResult]:
+    """Run what must run. Returns results by step id. Raises StackError."""
+    needed = len(forecast.outlooks) - forecast.count("unneeded")
+    tools.listener(PlanMade(needed, forecast.count("cached")))
+    return Scheduler(plan, tools, jobs=jobs, keep_going=keep_going, again=again).build(forecast)
+
+
+def image_of(plan: Plan, results: Mapping[str, ActionResult], blobs: ObjectStore, name: str) -> BuiltImage:
+    """The image that the plan's goals made: one manifest, or an index over one per platform (image-spec, image-index.md)."""
+    made = [(plan.steps[goal], results[goal]) for goal in plan.goals]
+    manifests = tuple(result.outputs["manifest"] for _, result in made)
+    size = sum(int(result.facts["layers_size"]) for _, result in made)
+    step, result = made[0]
+    config = json.loads(blobs.read(result.outputs["config"].digest))
+    layers = tuple(results[id] for id in step.tree)
+    if len(made) == 1:
+        document = blobs.read(manifests[0].digest)
+        return BuiltImage(
+            name, manifests[0].digest, result.facts["media_type"], document, size, config, layers, manifests
+        )
+    document = canonical(
+        {
+            "schemaVersion": 2,
+            "mediaType": INDEX,
+            "manifests": [
+                {
+                    "mediaType": result.facts["media_type"],
+                    "digest": result.outputs["manifest"].digest,
+                    "size": result.outputs["manifest"].size,
+                    "platform": _platform(step.platform),
+                }
+                for step, result in made
+            ],
+        }
+    )
+    blobs.put_bytes(document)
+    return BuiltImage(name, digest_of(document), INDEX, document, size, config, layers, manifests)
+
+
+def _platform(text: str) -> dict[str, str]:
+    os, architecture, *variant = text.split("/")
+    return {"os": os, "architecture": architecture, **({"variant": variant[0]} if variant else {})}
+
+
+def announce(image: BuiltImage, tools: Tools) -> None:
+    """Tell the listener what was built."""
+    tools.listener(ImageBuilt(image.name, image.digest, image.size))
+
+
+def folders_of(image: BuiltImage, tools: Tools) -> list[Path]:
+    """The unpacked layers of the image's first platform, lowest first; unpacks what is not yet."""
+    layers = [result for result in image.layers if layer_blobs(result)]
+    return [folder for _, folder in tools.folders.of(layers)]

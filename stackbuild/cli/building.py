@@ -1,0 +1,164 @@
+"""The sentence that build, plan and up share: settle, lock, plan, forecast, carry out, name, send."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stackbuild.core.errors import Hint, UsageError
+from stackbuild.core.events import Note, PhaseFinished, PhaseStarted
+from stackbuild.core.files import write_file
+from stackbuild.core.origin import Origin
+
+if TYPE_CHECKING:
+    from stackbuild.build.image import BuiltImage
+    from stackbuild.build.scheduler import Tools
+    from stackbuild.cli.wiring import App
+    from stackbuild.lock.lock import Lock
+    from stackbuild.plan.forecast import Forecast
+    from stackbuild.plan.graph import Plan
+    from stackbuild.stack.stack import Stack
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a command is about to do."""
+
+    stack: Stack
+    lock: Lock
+    plan: Plan
+    tools: Tools
+    forecast: Forecast
+
+
+def prepare(
+    app: App, *, targets: Sequence[str] = (), again: bool = False, locked: bool = False, args: Namespace | None = None
+) -> Work:
+    """Settle, lock (resolving only if the requests changed) and plan. Runs no step."""
+    from stackbuild.cli.locking import lock_for
+    from stackbuild.plan.forecast import forecast
+    from stackbuild.plan.planner import make_plan
+    from stackbuild.store.scratch import sweep
+
+    stack = app.stack()
+    lock = lock_for(app, stack, locked=locked)
+    plan = make_plan(stack, lock)
+    if targets:
+        plan = plan.towards(targets)
+    secrets = read_secrets(getattr(args, "secret", []), app)
+    tools = app.tools(secrets, shell=bool(getattr(args, "shell_on_failure", False)))
+    sweep(app.paths.scratch)
+    return Work(
+        stack, lock, plan, tools, forecast(plan, tools.kinds, tools.cache.lookup, tools.cache.last, again=again)
+    )
+
+
+def build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
+    """Carry the work out and tag the image; None if only steps were asked for. Raises StackError."""
+    from stackbuild.build.image import announce, carry_out, image_of
+
+    if args.jobs is not None and args.jobs < 1:
+        raise UsageError("-j needs a number from 1 up")
+    jobs = args.jobs or work.stack.build.jobs or os.cpu_count() or 1
+    started = time.monotonic()
+    app.listener(PhaseStarted("build"))
+    for path, origin in work.stack.overrides():
+        app.listener(Note(f"{'.'.join(path)} is set by {origin}: this is not the image that the project describes"))
+    results = carry_out(
+        work.plan,
+        work.forecast,
+        work.tools,
+        jobs=jobs,
+        keep_going=bool(getattr(args, "keep_going", False)),
+        again=args.always_make,
+    )
+    app.listener(PhaseFinished("build", time.monotonic() - started))
+    if any(work.plan.steps[goal].kind != "assemble" for goal in work.plan.goals):
+        return None
+    image = image_of(work.plan, results, app.blobs, work.stack.name)
+    app.layout.add(image.document, tag=f"{work.stack.name}:latest")
+    announce(image, work.tools)
+    return image
+
+
+@dataclass(frozen=True)
+class Built:
+    """What `build` prints: one line a person or a script can use."""
+
+    name: str
+    digest: str
+    size: int
+    sent: tuple[str, ...]
+
+    def to_text(self) -> str:
+        return self.digest
+
+    def to_json(self) -> Any:
+        return {"v": 1, "name": self.name, "digest": self.digest, "size": self.size, "sent": list(self.sent)}
+
+
+def write_metadata(file: str, image: BuiltImage) -> None:
+    """The facts of a build as a JSON file, under the key names that buildx users know."""
+    facts = {
+        "image.name": f"{image.name}:latest",
+        "containerimage.digest": image.digest,
+        "containerimage.descriptor": {
+            "mediaType": image.media_type,
+            "digest": image.digest,
+            "size": len(image.document),
+        },
+    }
+    write_file(Path(os.path.abspath(file)), json.dumps(facts, indent=2).encode() + b"\n")
+
+
+def send(app: App, stack: Stack, image: BuiltImage, to: Sequence[str], *, push: bool) -> tuple[str, ...]:
+    """Write the image to each place of --to and, with --push, of push.to. Returns the places."""
+    if push and not stack.push.to:
+        raise UsageError(
+            "there is nowhere to push to",
+            where=stack.origin("push", "to"),
+            why="push.to is empty",
+            hints=[Hint('set it: [push] to = ["registry.example.com/team/name:tag"]'), Hint("or use --to REF")],
+        )
+    places = list(dict.fromkeys([*to, *(stack.push.to if push else ())]))
+    if places:
+        from stackbuild.cli.network import copy_out
+
+        for place in places:
+            copy_out(app, image.digest, f"{image.name}:latest", place)
+    return tuple(places)
+
+
+def read_secrets(words: Sequence[str], app: App) -> dict[str, Path]:
+    """--secret id=NAME,src=FILE or id=NAME,env=VARIABLE: name -> a file that only we can read. Raises UsageError."""
+    secrets: dict[str, Path] = {}
+    for word in words:
+        parts = dict(part.partition("=")[::2] for part in word.split(","))
+        name = parts.get("id", "")
+        if not name or set(parts) - {"id", "src", "source", "env", "type"}:
+            raise UsageError(f"--secret {parts.get('id', '')}: write id=NAME,src=FILE or id=NAME,env=VARIABLE")
+        source = parts.get("src") or parts.get("source")
+        if source:
+            file = Path(os.path.abspath(source))
+            if not file.is_file():
+                raise UsageError(f"the secret `{name}` has no file", where=Origin("command line", str(file)))
+            secrets[name] = file
+            continue
+        variable = parts.get("env") or name
+        if variable not in app.environ:
+            raise UsageError(f"the secret `{name}` is not there", why=f"the environment has no {variable}")
+        secrets[name] = _in_memory(app.environ[variable])
+    return secrets
+
+
+def _in_memory(text: str) -> Path:
+    """A file of this process alone that is on no disk (memfd_create(2)); children open it through /proc."""
+    fd = os.memfd_create("secret", os.MFD_CLOEXEC)
+    os.write(fd, text.encode("utf-8", "surrogateescape"))
+    return Path(f"/proc/{os.getpid()}/fd/{fd}")

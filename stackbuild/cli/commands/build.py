@@ -1,0 +1,58 @@
+"""`stackbuild build [TARGET…]`: the image, and where it is sent."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stackbuild.cli.wiring import App
+
+
+def building_options(parser: ArgumentParser) -> None:
+    """The options that `build` and `up` share."""
+    parser.add_argument(
+        "-j", "--jobs", type=int, metavar="N", help="steps at the same time (default: one per processor)"
+    )
+    parser.add_argument("-B", "--always-make", action="store_true", help="run every step, cached or not")
+    parser.add_argument("--locked", action="store_true", help="fail if stack.lock is stale instead of resolving")
+    parser.add_argument(
+        "--secret", action="append", default=[], metavar="id=ID,src=FILE|env=NAME", help="a secret for `run` layers"
+    )
+    parser.add_argument("--shell-on-failure", action="store_true", help="when a step fails, a shell in its tree")
+
+
+def options(parser: ArgumentParser) -> None:
+    parser.add_argument("target", nargs="*", metavar="TARGET", help="a step or layer name (default: the image)")
+    building_options(parser)
+    parser.add_argument(
+        "-k", "--keep-going", action="store_true", help="after a failure go on with what does not need it"
+    )
+    parser.add_argument("-n", "--dry-run", action="store_true", help="say what would run, and run nothing")
+    parser.add_argument(
+        "--to", action="append", default=[], metavar="REF", help="oci:DIR, docker-archive:FILE, docker://REF…"
+    )
+    parser.add_argument("--push", action="store_true", help="send it to all of push.to")
+    parser.add_argument("--metadata-file", metavar="FILE", help="write digest, name and size as JSON")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def run(app: App, args: Namespace) -> int | None:
+    from stackbuild.cli.building import Built, build, prepare, send
+
+    if args.dry_run:
+        from stackbuild.cli.commands import plan
+
+        plan.run(app, args)
+        return None
+    work = prepare(app, targets=args.target, again=args.always_make, locked=args.locked, args=args)
+    image = build(app, work, args)
+    if image is None:  # steps were asked for, not the image
+        return None
+    sent = send(app, work.stack, image, args.to, push=args.push)
+    app.show(Built(image.name, image.digest, image.size, sent))
+    if args.metadata_file:
+        from stackbuild.cli.building import write_metadata
+
+        write_metadata(args.metadata_file, image)
+    return None

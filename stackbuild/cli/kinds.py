@@ -1,0 +1,84 @@
+"""The table of step kinds and the tools of a build, wired to this command's store and network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stackbuild.build.cache import StepCache
+from stackbuild.build.executors.local import LocalExecutor
+from stackbuild.build.images import LayerFolders
+from stackbuild.build.scheduler import Tools
+from stackbuild.build.steps.assemble import Assemble
+from stackbuild.build.steps.base import Base
+from stackbuild.build.steps.configure import Configure
+from stackbuild.build.steps.fetch import Fetch
+from stackbuild.build.steps.unpack import Unpack
+from stackbuild.core.paths import ensure
+from stackbuild.report.explain import words
+from stackbuild.store.records import Records, StoredResults
+
+if TYPE_CHECKING:
+    from stackbuild.cli.wiring import App
+    from stackbuild.plan.step import StepKind
+
+
+def make_tools(app: App, secrets: Mapping[str, Path], *, shell: bool = False) -> Tools:
+    """All that a build of this stack works with. shell: offer a shell in the tree of a failed step."""
+    kinds = step_kinds(app)
+    folders = LayerFolders(app.blobs, app.trees, app.sandbox)
+    project = app.stack().project
+    identity = f"{project}\0{app.stack().file.name}"
+    cache = StepCache(
+        StoredResults(app.paths.steps / "results"),
+        Records(app.paths.steps / "last"),
+        (app.blobs, app.downloads),
+        kinds,
+        identity,
+    )
+    failed = None
+    if shell:
+        from stackbuild.cli.shell_on_failure import offer_shell
+
+        failed = offer_shell
+    return Tools(
+        kinds=kinds,
+        cache=cache,
+        executor=LocalExecutor(app.blobs, app.downloads, folders, ensure(app.paths.scratch)),
+        folders=folders,
+        listener=app.listener,
+        secrets=secrets,
+        cache_folder=lambda target: ensure(app.paths.caches / hashlib.sha256(target.encode()).hexdigest()[:32]),
+        why=lambda outlook: words(outlook.reasons),
+        failed=failed,
+    )
+
+
+def step_kinds(app: App) -> Mapping[str, StepKind]:
+    """Kind -> its describing half."""
+    from stackbuild.build.project_files import ProjectFiles
+    from stackbuild.build.steps.copy import Copy
+    from stackbuild.build.steps.facet import Facet
+    from stackbuild.build.steps.files import Files
+    from stackbuild.build.steps.remove import Remove
+    from stackbuild.build.steps.run import Run
+    from stackbuild.build.steps.users import Users
+    from stackbuild.cli.network import download, pull_base
+
+    project = ProjectFiles(app.stack().project, app.paths.stamps)
+    kinds: tuple[StepKind, ...] = (
+        Fetch(app.downloads, lambda step: download(app, step)),
+        Base(lambda step: pull_base(app, step)),
+        Unpack(app.blobs),
+        Configure(),
+        Users(),
+        Facet(project),
+        Copy(project),
+        Files(),
+        Remove(),
+        Run(project),
+        Assemble(),
+    )
+    return {kind.name: kind for kind in kinds}

@@ -1,0 +1,145 @@
+"""Makes every object of a command, each when first asked; holds no logic of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stackbuild.cli.output import Shown, show
+from stackbuild.core import paths as places
+from stackbuild.core.errors import Hint, UsageError
+from stackbuild.core.events import Listener
+from stackbuild.core.origin import Origin
+
+if TYPE_CHECKING:
+    from stackbuild.lock.lock import LockFile
+    from stackbuild.net.client import Client
+    from stackbuild.oci.layout import Layout
+    from stackbuild.stack.stack import Stack
+    from stackbuild.store.objects import ObjectStore
+    from stackbuild.store.trees import TreeStore
+
+DEFAULT_FILE = "stack.toml"
+
+
+class App:
+    """One run of the command line. args: the global options; environ: the caller's environment."""
+
+    def __init__(self, args: Namespace, environ: Mapping[str, str], listener: Listener) -> None:
+        self.args, self.environ, self.listener = args, environ, listener
+
+    @classmethod
+    @contextmanager
+    def of(cls, args: Namespace, environ: Mapping[str, str]) -> Iterator[App]:
+        """An app whose progress view lives as long as the command. Changes to the folder of -C first."""
+        from stackbuild.cli.progress import make
+
+        try:
+            os.chdir(args.directory)
+        except OSError as error:
+            raise UsageError(f"-C {args.directory}: cannot go there", why=error.strerror or "") from None
+        with make(args.progress, quiet=args.quiet, verbose=args.verbose) as listener:
+            yield cls(args, environ, listener)
+
+    def show(self, value: Shown) -> None:
+        """Data, on stdout."""
+        show(value, getattr(self.args, "format", "text"), sys.stdout)
+
+    # ---- where things are ----
+
+    @cached_property
+    def paths(self) -> places.StorePaths:
+        return places.StorePaths(places.store_root(self.environ, self.args.store))
+
+    @cached_property
+    def project_file(self) -> Path:
+        """The stack file, absolute. Raises UsageError if there is none."""
+        file = Path(os.path.abspath(self.args.file or DEFAULT_FILE))
+        if not file.is_file():
+            raise UsageError(
+                f"there is no {self.args.file or DEFAULT_FILE} in {Path.cwd()}",
+                where=Origin("project", str(file)),
+                hints=[Hint("name the stack file with -f FILE, or its folder with -C DIR")],
+            )
+        return file
+
+    @cached_property
+    def blobs(self) -> ObjectStore:
+        """The blobs of images and of all results."""
+        from stackbuild.store.objects import ObjectStore
+
+        return ObjectStore(self.paths.images / "blobs")
+
+    @cached_property
+    def downloads(self) -> ObjectStore:
+        from stackbuild.store.objects import ObjectStore
+
+        return ObjectStore(self.paths.packages)
+
+    @cached_property
+    def trees(self) -> TreeStore:
+        from stackbuild.store.trees import TreeStore
+
+        return TreeStore(self.paths.rootfs, self.paths.locks)
+
+    @cached_property
+    def layout(self) -> Layout:
+        from stackbuild.oci.layout import Layout
+
+        return Layout(self.paths.images)
+
+    @cached_property
+    def client(self) -> Client:
+        from stackbuild.cli.network import make_client
+
+        return make_client(self)
+
+    # ---- the stack ----
+
+    @cached_property
+    def _stack(self) -> Stack:
+        from stackbuild.cli.settling import settle_project
+
+        return settle_project(self)
+
+    def stack(self) -> Stack:
+        """The settled stack of this command."""
+        return self._stack
+
+    @cached_property
+    def lock_file(self) -> LockFile:
+        from stackbuild.lock.lock import LockFile
+
+        return LockFile(self.stack().lock_file)
+
+    def container_name(self) -> str:
+        """The name of this project's container."""
+        from stackbuild.run.container import container_name
+
+        return container_name(self.stack().name, self.stack().project)
+
+    # ---- building ----
+
+    @cached_property
+    def sandbox(self) -> str:
+        """ "overlay" or "chroot": what build steps run in. STACKBUILD_SANDBOX chooses; else the host is probed."""
+        wanted = self.environ.get("STACKBUILD_SANDBOX", "")
+        if wanted:
+            if wanted not in ("overlay", "chroot"):
+                raise UsageError(f"STACKBUILD_SANDBOX={wanted} is not a sandbox", why="there are overlay and chroot")
+            return wanted
+        from stackbuild.host.sandbox import choose
+
+        return choose()
+
+    def tools(self, secrets: Mapping[str, Path] | None = None, **more: Any) -> Any:
+        """What a build of this stack works with."""
+        from stackbuild.cli.kinds import make_tools
+
+        return make_tools(self, secrets or {}, **more)

@@ -1,0 +1,113 @@
+"""Reasons and forecasts in words. Decides nothing: plan/reasons.py and plan/forecast.py did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stackbuild.plan.forecast import Forecast, Outlook
+from stackbuild.plan.reasons import NEVER, Reason
+
+SHOWN = 3  # reasons named in one line; the rest are counted
+
+
+def words(reasons: Sequence[Reason]) -> str:
+    """One line: "package libssl3 3.0.17 → 3.0.18, site/index.html changed"; "" for no reason."""
+    said = list(dict.fromkeys(_sentences(reasons)))
+    more = f" and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
+    return ", ".join(said[:SHOWN]) + more
+
+
+def _sentences(reasons: Sequence[Reason]) -> Iterator[str]:
+    """The user's own edits first; what other steps made of them only if nothing else is known."""
+    own = [reason for reason in reasons if not _is_step(reason)]
+    for reason in own or reasons:
+        yield _sentence(reason)
+
+
+def _is_step(reason: Reason) -> bool:
+    return reason.name.startswith("tree/") or (reason.name.startswith("package ") and ":" in reason.name)
+
+
+def _sentence(reason: Reason) -> str:
+    name, before, after = reason.name, reason.before, reason.after
+    if name == NEVER or (before is None and after is None):
+        return name
+    if name == "builder version":
+        return f"builder version {before} → {after}"
+    parts = name.split(".")
+    if parts[0] == "packages" and len(parts) >= 3:
+        package = ".".join(parts[1:-1])
+        if before is None:
+            return f"package {package} added"
+        if after is None:
+            return f"package {package} removed"
+        if parts[-1] == "version":
+            return f"package {package} {before} → {after}"
+        return f"package {package} changed"
+    if name.startswith("tree/"):
+        change = "is new" if before is None else "is gone" if after is None else "changed"
+        return f"the tree below ({name.removeprefix('tree/')}) {change}"
+    if before is None:
+        return f"{name} added"
+    if after is None:
+        return f"{name} removed"
+    if len(before) + len(after) < 60 and not after.startswith("sha256:") and "\n" not in before + after:
+        return f"{name}: {before} → {after}"
+    return f"{name} changed"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """What `plan` prints. seconds: how long each step took last time, None if unknown."""
+
+    forecast: Forecast
+    seconds: dict[str, float | None]
+
+    def to_text(self) -> str:
+        lines = []
+        fetches = [o for o in self._shown() if o.step.kind == "fetch"]
+        width = max((len(o.step.id) for o in self._shown() if o.step.kind != "fetch"), default=0)
+        if fetches:
+            here = sum(o.state == "cached" for o in fetches)
+            size = sum(int(o.step.params.get("size") or 0) for o in fetches if o.state != "cached")
+            rest = f", {len(fetches) - here} to fetch ({size / 1e6:.1f} MB)" if here < len(fetches) else ""
+            lines.append(f"{'fetch':{width}}  {here} files here{rest}")
+        for outlook in self._shown():
+            if outlook.step.kind == "fetch":
+                continue
+            lines.append(f"{outlook.step.id:{width}}  {state(outlook)}{self._time(outlook)}")
+        counts = [f"{self.forecast.count(word)} {word}" for word in ("cached", "run", "depends")]
+        return "\n".join([*lines, ", ".join(counts)])
+
+    def to_json(self) -> Any:
+        return {
+            "v": 1,
+            "steps": [
+                {
+                    "id": o.step.id,
+                    "kind": o.step.kind,
+                    "state": o.state,
+                    "key": o.plan_key,
+                    "needs": list(o.step.after),
+                    "reasons": [{"name": r.name, "before": r.before, "after": r.after} for r in o.reasons],
+                    "why": words(o.reasons),
+                    "last_seconds": self.seconds.get(o.step.id),
+                }
+                for o in self._shown()
+            ],
+        }
+
+    def _shown(self) -> list[Outlook]:
+        return [outlook for outlook in self.forecast.outlooks.values() if outlook.state != "unneeded"]
+
+    def _time(self, outlook: Outlook) -> str:
+        seconds = self.seconds.get(outlook.step.id)
+        return f"  [{seconds:.1f} s last time]" if outlook.state != "cached" and seconds else ""
+
+
+def state(outlook: Outlook) -> str:
+    """ "cached", "run: REASON" or "depends: REASON"."""
+    why = words(outlook.reasons)
+    return f"{outlook.state}: {why}" if why and outlook.state != "cached" else outlook.state
