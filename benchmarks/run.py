@@ -1,0 +1,288 @@
+"""stackbuild against mmdebstrap and docker, on the same packages, alternating, in one go. Prints medians and ratios.
+
+All package files are there before anything is timed: stackbuild has them in its store, mmdebstrap and
+`docker build` read them from a file: archive of the same files. So no side waits for a network.
+
+usage: scripts/bench [--runs N] [--only NAME]... [--json FILE] [--keep FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.engines import ULIMITS, Engine, dockerd, podman
+from benchmarks.local_mirror import LocalMirror, locked_packages, make_mirror
+
+WANTED = ["python3", "curl", "nginx-light"]
+ADDED = ["less", "jq", "rsync", "file", "tree"]  # one more each time, so that no side has done it before
+EPOCH = "315532801"
+TIMEOUT = 900
+
+
+@dataclass
+class Bench:
+    """The folders, the prepared inputs and what was measured: name of a task -> name of a side -> seconds."""
+
+    work: Path
+    runs: int
+    docker: Engine | None = None
+    podman: Engine | None = None
+    mirror: LocalMirror | None = None
+    times: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    @property
+    def downloads(self) -> Path:
+        return self.work / "downloads"
+
+    def timed(self, task: str, side: str, what: Callable[[], object]) -> None:
+        began = time.perf_counter()
+        what()
+        self.times.setdefault(task, {}).setdefault(side, []).append(time.perf_counter() - began)
+
+    def alternate(self, task: str, sides: dict[str, Callable[[int], object]]) -> None:
+        """Each side once per round; who begins changes from round to round."""
+        for number in range(self.runs):
+            order = list(sides) if number % 2 == 0 else list(sides)[::-1]
+            for side in order:
+                self.timed(task, side, partial(sides[side], number))
+            print(f"  {task}: round {number + 1} of {self.runs} done", file=sys.stderr)
+
+
+def stackbuild(folder: Path, store: Path, *words: str) -> None:
+    """Our command as a whole process; a failure shows its messages."""
+    program = Path(sys.executable).with_name("stackbuild")
+    done = subprocess.run(
+        [str(program), "--store", str(store), "-q", *words],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    if done.returncode:
+        raise SystemExit(f"stackbuild {' '.join(words)} failed:\n{done.stderr}")
+
+
+def project(folder: Path, install: list[str]) -> Path:
+    """A stack of these packages, with a start command for the start-up benchmark."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "stack.toml").write_text(
+        f'[stack]\nname = "bench"\n[base]\ndistro = "debian/bookworm"\nvariant = "apt"\n'
+        f'[packages]\ninstall = {json.dumps(install)}\n[image]\ncmd = ["true"]\n'
+    )
+    return folder
+
+
+def store_with_downloads(bench: Bench, store: Path) -> Path:
+    """A new store that holds the package files and the indexes, and nothing built."""
+    shutil.rmtree(store, ignore_errors=True)
+    store.mkdir()
+    for area in ("packages.v1", "indexes.v1"):
+        if (bench.downloads / area).exists():
+            subprocess.run(["cp", "-al", bench.downloads / area, store / area], check=True)
+    return store
+
+
+def prepare(bench: Bench) -> None:
+    """Download everything once, make the file: archive, Docker's base image, and warm both sides' base."""
+    full = project(bench.work / "full", WANTED + ADDED)
+    stackbuild(full, bench.downloads, "build")
+    bench.mirror = make_mirror(bench.work / "mirror", full / "stack.lock", bench.downloads)
+    count, size = (
+        len(locked_packages(full / "stack.lock")),
+        sum(p["size"] for p in locked_packages(full / "stack.lock")),
+    )
+    print(f"prepared {count} packages, {size / 1e6:.0f} MB", file=sys.stderr)
+
+
+def docker_base(bench: Bench) -> None:
+    """Import what mmdebstrap makes of the base, the archive inside it: no side of Docker's downloads anything."""
+    assert bench.docker and bench.mirror
+    tree = bench.work / "docker-base"
+    mmdebstrap(bench, tree, [])
+    inside = tree / "mirror"
+    subprocess.run(["cp", "-a", bench.mirror.folder, inside], check=True)
+    (tree / "etc/apt/sources.list").write_text("deb [trusted=yes] file:/mirror ./\n")
+    shutil.rmtree(tree / "etc/apt/sources.list.d", ignore_errors=True)
+    pack = subprocess.Popen(["tar", "-C", tree, "-c", "."], stdout=subprocess.PIPE)
+    subprocess.run(
+        ["/usr/bin/docker", "import", "-", "bench-base"],
+        env={**os.environ, **bench.docker.environ},
+        stdin=pack.stdout,
+        check=True,
+        capture_output=True,
+        timeout=TIMEOUT,
+    )
+    pack.wait()
+    shutil.rmtree(tree)
+
+
+def mmdebstrap(bench: Bench, target: Path, install: list[str]) -> None:
+    """A tree of the apt variant and these packages, from the file: archive."""
+    assert bench.mirror
+    shutil.rmtree(target, ignore_errors=True)
+    argv = ["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--format=directory"]
+    argv += ["--hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount"]
+    argv += [f"--include={','.join(install)}"] if install else []
+    argv += ["", str(target), bench.mirror.line]
+    done = subprocess.run(
+        argv, env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH}, capture_output=True, text=True, timeout=TIMEOUT
+    )
+    if done.returncode:
+        raise SystemExit(f"mmdebstrap failed:\n{done.stderr[-3000:]}")
+
+
+def docker_build(bench: Bench, lines: list[str], tag: str, *options: str) -> None:
+    """`docker build` with BuildKit of a Dockerfile with these RUN lines."""
+    assert bench.docker
+    context = bench.work / "context"
+    context.mkdir(exist_ok=True)
+    (context / "Dockerfile").write_text("FROM bench-base\n" + "".join(f"RUN {line}\n" for line in lines))
+    bench.docker("build", "-q", "--network", "host", *options, "-t", tag, context, timeout=TIMEOUT)
+
+
+def install_line(names: list[str]) -> str:
+    install = "DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends"
+    return f"apt-get update -qq && {install} {' '.join(names)}"
+
+
+def from_nothing(bench: Bench) -> None:
+    """Packages downloaded, nothing built: until the image (or the tree, or Docker's image) is there."""
+    folder = project(bench.work / "nothing", WANTED)
+    stackbuild(folder, bench.downloads, "lock")
+
+    def ours(number: int) -> None:
+        stackbuild(folder, bench.work / f"store-{number}", "build", "--locked")
+
+    def theirs(number: int) -> None:
+        mmdebstrap(bench, bench.work / f"tree-{number}", WANTED)
+
+    for number in range(bench.runs):
+        store_with_downloads(bench, bench.work / f"store-{number}")
+    sides: dict[str, Callable[[int], object]] = {"stackbuild": ours, "mmdebstrap": theirs}
+    if bench.docker:
+        # On a ready base image: Docker skips what the others have to do.
+        sides["docker build (on a ready base)"] = lambda n: docker_build(
+            bench, [install_line(WANTED)], "bench", "--no-cache"
+        )
+    bench.alternate("from nothing", sides)
+    for number in range(bench.runs):
+        shutil.rmtree(bench.work / f"tree-{number}")
+        if number:
+            shutil.rmtree(bench.work / f"store-{number}")
+
+
+def one_package_more(bench: Bench) -> None:
+    """A built stack, then one more package at its end; another one each round."""
+    folder, store = bench.work / "more", store_with_downloads(bench, bench.work / "store-more")
+    stackbuild(project(folder, WANTED), store, "build")
+
+    def ours(number: int) -> None:
+        project(folder, [*WANTED, ADDED[number % len(ADDED)]])
+        stackbuild(folder, store, "build")
+
+    sides: dict[str, Callable[[int], object]] = {"stackbuild": ours}
+    if bench.docker:
+        docker_build(bench, [install_line(WANTED)], "bench")
+        sides["docker build"] = lambda n: docker_build(
+            bench, [install_line(WANTED), install_line([ADDED[n % len(ADDED)]])], "bench-more"
+        )
+    bench.alternate("one package more", sides)
+    shutil.rmtree(store)
+
+
+def nothing_changed(bench: Bench) -> None:
+    """The same build again."""
+    folder, store = project(bench.work / "same", WANTED), store_with_downloads(bench, bench.work / "store-same")
+    stackbuild(folder, store, "build")
+    stackbuild(folder, store, "build")
+    sides: dict[str, Callable[[int], object]] = {"stackbuild": lambda n: stackbuild(folder, store, "build")}
+    if bench.docker:
+        docker_build(bench, [install_line(WANTED)], "bench")
+        sides["docker build"] = lambda n: docker_build(bench, [install_line(WANTED)], "bench")
+    bench.alternate("nothing changed", sides)
+    shutil.rmtree(store)
+
+
+def start(bench: Bench) -> None:
+    """A container of the image runs `true` and is gone."""
+    folder, store = project(bench.work / "start", WANTED), store_with_downloads(bench, bench.work / "store-start")
+    stackbuild(folder, store, "build", "--to", f"docker-archive:{bench.work}/bench.tar:bench:start")
+    stackbuild(folder, store, "run", "bench", "true")  # the tree is unpacked once, as the others do at load
+    sides: dict[str, Callable[[int], object]] = {
+        "stackbuild run": lambda n: stackbuild(folder, store, "run", "bench", "true")
+    }
+    for name, engine in (("docker run", bench.docker), ("podman run", bench.podman)):
+        if engine is not None:
+            engine("load", "-i", bench.work / "bench.tar", timeout=TIMEOUT)
+            words = ["run", "--rm", "--network", "none", *ULIMITS, "docker.io/library/bench:start", "true"]
+            sides[name] = lambda n, engine=engine, words=words: engine(*words)  # type: ignore[misc]
+    bench.alternate("start a container", sides)
+
+
+TASKS: dict[str, Callable[[Bench], None]] = {
+    "from-nothing": from_nothing,
+    "one-package-more": one_package_more,
+    "nothing-changed": nothing_changed,
+    "start": start,
+}
+
+
+def report(bench: Bench) -> str:
+    """A table of medians, and how many times as long as stackbuild each other side took."""
+    rows = [("task", "side", "median", "min", "max", "ratio to stackbuild")]
+    for task, sides in bench.times.items():
+        ours = statistics.median(next(iter(sides.values())))
+        for side, times in sides.items():
+            median = statistics.median(times)
+            figures = (f"{median:.3f} s", f"{min(times):.3f}", f"{max(times):.3f}")
+            rows.append((task, side, *figures, f"{median / ours:.2f}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--runs", type=int, default=3, help="rounds per task (default: 3)")
+    parser.add_argument("--only", action="append", choices=TASKS, help="this task only; may be repeated")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all times there too, in seconds")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work there and leave it: a second run is quicker")
+    args = parser.parse_args()
+    if os.geteuid() != 0:
+        raise SystemExit("mmdebstrap and dockerd need root here: sudo scripts/bench")
+    with ExitStack() as stack:
+        work = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sb", dir="/tmp")))
+        work.mkdir(parents=True, exist_ok=True)
+        bench = Bench(work, args.runs)
+        shutil.rmtree(work / "mirror", ignore_errors=True)
+        prepare(bench)
+        if Path("/usr/sbin/dockerd").exists():
+            bench.docker = stack.enter_context(dockerd(work / "d"))
+            docker_base(bench)
+        if Path("/usr/bin/podman").exists():
+            bench.podman = podman(work / "p")
+        for name in args.only or TASKS:
+            TASKS[name](bench)
+        print(report(bench))
+        if args.json:
+            args.json.write_text(json.dumps(bench.times, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
