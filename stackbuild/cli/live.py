@@ -45,20 +45,17 @@ class Running:
 
 @contextmanager
 def live_view(stream: TextIO, verbose: bool = False) -> Iterator[Listener]:
-    """A listener that draws on the stream until it is left; then only what finished stays on the screen."""
+    """A listener that draws on the stream while something runs; then only what finished stays on the screen.
+
+    When nothing runs, and after a failure, the terminal is left alone: data, a log or a shell may follow.
+    """
     # Width and colour are rich's to find out; it is told nothing but that this is a terminal.
     console = Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
     view = View(console, verbose)
-    with Live(
-        get_renderable=view.render,
-        console=console,
-        transient=True,
-        refresh_per_second=10,
-        redirect_stdout=False,
-        redirect_stderr=False,
-        vertical_overflow="crop",
-    ):
+    try:
         yield view
+    finally:
+        view.rest()
 
 
 class View:
@@ -72,10 +69,35 @@ class View:
         self._steps = self._finished = self._cached = 0
         self._transfers = Transfers()
         self._ascii = "utf" not in (console.encoding or "").lower()
+        self._live: Live | None = None
 
     def __call__(self, event: Event) -> None:
         with self._lock:
             self._take(event)
+            begins = isinstance(event, PhaseStarted | StepStarted | BytesFetched | BytesSent)
+            busy = bool(self._phase or self._running or self._transfers)
+        if begins and self._live is None:
+            self._draw()
+        elif isinstance(event, StepFailed) or not busy:
+            self.rest()
+
+    def _draw(self) -> None:
+        self._live = Live(
+            get_renderable=self.render,
+            console=self._console,
+            transient=True,
+            refresh_per_second=10,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="crop",
+        )
+        self._live.start()
+
+    def rest(self) -> None:
+        """Take what is redrawn off the screen. Not under the lock: rich's thread may be waiting for it."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
     def _take(self, event: Event) -> None:
         match event:

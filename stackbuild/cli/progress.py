@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from threading import RLock
 from typing import TextIO, assert_never
@@ -53,12 +53,28 @@ def make(
     elif quiet:
         yield guarded(Quiet(stream))
     elif progress == "tty" or (progress == "auto" and live_terminal(stream)):
-        from stackbuild.cli.live import live_view  # rich takes 50 ms to import
-
-        with live_view(stream, verbose) as listener:
-            yield guarded(listener)
+        with ExitStack() as stack:
+            yield guarded(Late(lambda: stack.enter_context(_live_view(stream, verbose))))
     else:
         yield guarded(Plain(stream, verbose))
+
+
+def _live_view(stream: TextIO, verbose: bool) -> AbstractContextManager[Listener]:
+    from stackbuild.cli.live import live_view  # rich takes 50 ms to import
+
+    return live_view(stream, verbose)
+
+
+class Late:
+    """A listener that is made at the first event: a command that has nothing to tell does not pay for it."""
+
+    def __init__(self, make: Callable[[], Listener]) -> None:
+        self._make = make
+        self._listener: Listener | None = None
+
+    def __call__(self, event: Event) -> None:
+        self._listener = self._listener or self._make()
+        self._listener(event)
 
 
 def live_terminal(stream: TextIO) -> bool:

@@ -191,6 +191,29 @@ def test_the_live_view_draws_on_a_terminal_and_leaves_what_finished(columns: int
     os.close(master)
 
 
+BETWEEN = """
+import sys, time
+from stackbuild.cli.progress import make
+from stackbuild.core.events import *
+with make("tty") as listener:
+    print("rich" in sys.modules, file=sys.stderr)
+    listener(PhaseStarted("build"))
+    time.sleep(0.15)
+    listener(StepFailed("run/x", "exit code 1") if sys.argv[1] == "failed" else PhaseFinished("build", 1.0))
+    for n in range(10):
+        print(f"data {n}", file=sys.stderr, flush=True)
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("how", ["done", "failed"])
+def test_data_that_follows_is_not_drawn_over(how: str) -> None:
+    ran = subprocess.run([sys.executable, "-c", BETWEEN, how], capture_output=True, text=True, timeout=20)
+    imported, _, rest = ran.stderr.partition("\n")
+    assert imported == "False"  # nothing to tell yet, nothing paid
+    assert rest.endswith("".join(f"data {n}\n" for n in range(10)))
+
+
 def test_plain_output_imports_no_rich() -> None:
     code = "import sys, io; from stackbuild.cli.progress import make\nwith make('plain', stream=io.StringIO()): pass\n"
     code += "sys.exit('rich' in sys.modules)"
