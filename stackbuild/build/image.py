@@ -47,7 +47,7 @@ def carry_out(
 
 
 def image_of(plan: Plan, results: Mapping[str, ActionResult], blobs: ObjectStore, name: str) -> BuiltImage:
-    """The image that the plan's goals made: one manifest, or an index over one per platform (image-spec, image-index.md)."""
+    """The image that the plan's goals made: one manifest, or an index of several (image-index.md)."""
     made = [(plan.steps[goal], results[goal]) for goal in plan.goals]
     manifests = tuple(result.outputs["manifest"] for _, result in made)
     size = sum(int(result.facts["layers_size"]) for _, result in made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,10 @@ class LayerFolders:
         for result in results:
             if "layers" in result.facts:
                 chain = Digest(result.facts["chain_id"])
-                folders.append(
-                    (chain, self._trees.ensure(chain, "flat", lambda into, r=result: self._flatten(r, into)))
-                )
+                folders.append((chain, self._trees.ensure(chain, "flat", partial(self._flatten, result))))
                 continue
             for blob, diff_id, _ in layer_blobs(result):
-                make = lambda into, b=blob: self._unpack(b, into)  # noqa: E731  (bound now: the loop goes on)
+                make = partial(self._unpack, blob)
                 folders.append((diff_id, self._trees.ensure(diff_id, self.form, make)))
         return folders
 
@@ -58,9 +57,13 @@ class LayerFolders:
     def _unpack(self, blob: Blob, into: Path) -> None:
         from stackbuild.oci.tar_extract import extract
 
-        whiteouts = "device" if self.form == "overlay" else "file"
         with self._open(blob) as stream:
-            extract(stream, into, whiteouts=whiteouts, name=f"layer {blob.digest}")
+            extract(
+                stream,
+                into,
+                whiteouts="device" if self.form == "overlay" else "file",
+                name=f"layer {blob.digest}",
+            )
 
     def _flatten(self, result: ActionResult, into: Path) -> None:
         from stackbuild.oci.tar_extract import extract

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stackbuild.build.cache import StepCache
-from stackbuild.build.executors.local import LocalExecutor, Places
 from stackbuild.build.images import LayerFolders
 from stackbuild.build.output import Lines
-from stackbuild.core.action import Action, ActionResult, Room
+from stackbuild.core.action import Action, ActionResult, Executor, Places, Room
 from stackbuild.core.errors import Interrupted, StackError, StepError
 from stackbuild.core.events import Listener, StepFailed, StepFinished, StepStarted
 from stackbuild.plan.forecast import Forecast, Outlook
@@ -28,7 +27,7 @@ class Tools:
 
     kinds: Mapping[str, StepKind]
     cache: StepCache
-    executor: LocalExecutor
+    executor: Executor
     folders: LayerFolders
     listener: Listener
     secrets: Mapping[str, Path] = field(default_factory=dict)
@@ -160,4 +159,3 @@ class Scheduler:
             raise
         finally:
             lines.close()
-

@@ -142,17 +142,34 @@ class ActionCache(Protocol):
     def put(self, key: Digest, result: ActionResult) -> None: ...
 
 
-class Run(Protocol):
-    """One action under way."""
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where on this machine things are that an action names by digest; in no key."""
 
-    def result(self) -> ActionResult:
-        """Wait for the end. Raises StackError if it failed."""
-
-    def cancel(self) -> None:
-        """Stop it soon; `result` then raises Interrupted."""
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    lowers: tuple[Path, ...] = ()
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+    caches: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Executor(Protocol):
-    """Where actions run."""
+    """Where actions run. Thread-safe: several `run` may be under way."""
 
-    def start(self, action: Action, label: str) -> Run: ...
+    def run(
+        self,
+        action: Action,
+        places: Places,
+        *,
+        in_process: bool,
+        output: Callable[[bytes], None],
+        failed: Callable[[Action, Room], None] | None = None,
+    ) -> ActionResult:
+        """Do an action to its end and keep its outputs in the store.
+
+        in_process: it takes less time than a process start. output: gets what its commands write.
+        failed: called with the room still there, before the error is raised. Raises StackError;
+        an action that ends well without a declared output has failed.
+        """
+
+    def cancel(self) -> None:
+        """End what runs, now and later; each `run` raises Interrupted."""

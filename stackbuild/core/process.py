@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from stackbuild.core.errors import HostError
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded now: between fork and exec nothing may be imported
 _PR_SET_PDEATHSIG = 1
 _CHUNK = 1 << 16
+GRACE = 10.0
 
 Output = Callable[[bytes], None]
 
@@ -50,9 +52,11 @@ class Child:
 
     argv: the program (looked up in env's PATH) and its arguments. env: complete, nothing is inherited.
     stdin: bytes that it reads; an int is a descriptor. stdout, stderr: None for a pipe that `wait` reads, else a
-    descriptor; stderr may be subprocess.STDOUT. terminal: keeps the caller's session and all three streams.
+    descriptor; stderr may be subprocess.STDOUT. reads: a descriptor (a FIFO open for both) that `wait` reads as stdout.
+    terminal: keeps the caller's session and all three streams.
     setup: runs in the child just before exec and may neither import nor take locks.
-    death_signal: what it gets when its parent thread ends, so start and wait for it in one thread.
+    stop_signal: ends the child (SIGKILL, the default, its whole group); it also gets it when the thread that
+    started it ends, so start and wait for it in one thread. What ignores it for GRACE seconds is killed.
     Raises HostError if it cannot be started (FileNotFoundError, PermissionError are its __cause__).
     """
 
@@ -68,7 +72,8 @@ class Child:
         pass_fds: Sequence[int] = (),
         terminal: bool = False,
         setup: Callable[[], None] | None = None,
-        death_signal: int = signal.SIGKILL,
+        stop_signal: int = signal.SIGKILL,
+        reads: int | None = None,
     ) -> None:
         self._input = stdin if isinstance(stdin, bytes) else b""
         source = stdin if isinstance(stdin, int) else subprocess.PIPE if stdin else subprocess.DEVNULL
@@ -76,7 +81,7 @@ class Child:
         parent = os.getpid()
 
         def before_exec() -> None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
+            _LIBC.prctl(_PR_SET_PDEATHSIG, stop_signal, 0, 0, 0)
             if os.getppid() != parent:  # it died before the line above
                 os._exit(1)
             if setup is not None:
@@ -101,6 +106,8 @@ class Child:
             raise HostError(f"cannot start {name}", why=why) from error
         self.pid = self._child.pid
         self._own_group = not terminal
+        self._stop_signal = stop_signal
+        self._reads = reads
         self._lock = threading.Lock()
 
     def __enter__(self) -> Child:
@@ -116,7 +123,13 @@ class Child:
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Kill the child and its process group. May be called from any thread; `wait` then returns 137."""
+        """Stop the child, with its process group if by SIGKILL. From any thread; `wait` then returns 128 + signal."""
+        if self._stop_signal == signal.SIGKILL:
+            self._kill_group()
+        else:
+            self.signal(self._stop_signal)
+
+    def _kill_group(self) -> None:
         with self._lock:
             if self._child.returncode is None:  # not reaped: the number is still this child's
                 try:
@@ -129,8 +142,11 @@ class Child:
 
     def end(self) -> int:
         """Kill what is left, reap, close the pipes. Returns the exit code. May be called again."""
-        self.kill()
         if self._child.returncode is None:
+            if self._stop_signal != signal.SIGKILL:
+                self.kill()
+                self._ended_within(GRACE)
+            self._kill_group()
             os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)  # without the lock, so `kill` never blocks
         with self._lock:
             self._child.wait()
@@ -142,6 +158,13 @@ class Child:
                     pass
         code = self._child.returncode
         return 128 - code if code < 0 else code
+
+    def _ended_within(self, seconds: float) -> None:
+        ended = os.pidfd_open(self.pid)
+        try:
+            select.select([ended], [], [], seconds)
+        finally:
+            os.close(ended)
 
     def wait(
         self,
@@ -171,9 +194,9 @@ class Child:
                 if self._child.stdin is not None:
                     os.set_blocking(self._child.stdin.fileno(), False)
                     wait.register(self._child.stdin, selectors.EVENT_WRITE, memoryview(self._input))
-                for stream, out in ((self._child.stdout, stdout), (self._child.stderr, stderr)):
+                for stream, out in ((self._reads or self._child.stdout, stdout), (self._child.stderr, stderr)):
                     if stream is not None:
-                        os.set_blocking(stream.fileno(), False)
+                        os.set_blocking(stream if isinstance(stream, int) else stream.fileno(), False)
                         wait.register(stream, selectors.EVENT_READ, out)
                 self._loop(wait, ended, deadline, limit)
         finally:
@@ -193,7 +216,7 @@ class Child:
                 if key.fd == ended:
                     over = True
                     wait.unregister(ended)
-                    self.kill()  # before it is reaped: its group still has its number
+                    self._kill_group()  # before it is reaped: its group still has its number
                 elif key.events & selectors.EVENT_WRITE:
                     _feed(wait, key)
                 else:

@@ -93,7 +93,7 @@ class PlatformPlanner:
             for package in wave
         }
         facet = {"facet": self._links_of_base(base)} if base else {}
-        own = []
+        own: list[str] = []
         for group, packages in groups(wave, number):
             params = {
                 "packages": [_package(package) for package in packages],

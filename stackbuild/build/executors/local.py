@@ -7,27 +7,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from stackbuild.build.images import LayerFolders
 from stackbuild.build.worker import decode_error, encode, perform
-from stackbuild.core.action import Action, ActionResult, Blob, Room
+from stackbuild.core.action import Action, ActionResult, Blob, Places, Room
 from stackbuild.core.digest import Digest
 from stackbuild.core.errors import HostError, Interrupted, StackError
 from stackbuild.store.objects import ObjectStore
 from stackbuild.store.scratch import scratch_folder
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where on this machine things are that an action names by digest; in no key."""
-
-    inputs: Mapping[str, Path] = field(default_factory=dict)
-    lowers: tuple[Path, ...] = ()
-    secrets: Mapping[str, Path] = field(default_factory=dict)
-    caches: Mapping[str, Path] = field(default_factory=dict)
 
 
 class LocalExecutor:
@@ -47,11 +37,7 @@ class LocalExecutor:
         output: Callable[[bytes], None],
         failed: Callable[[Action, Room], None] | None = None,
     ) -> ActionResult:
-        """Do the action to its end and keep its outputs in the store.
-
-        output: gets what its commands write. failed: called with the room still there, before the
-        error is raised (for a shell in the tree as it was). Raises StackError.
-        """
+        """As `Executor.run`; in a worker process of its own unless in_process."""
         started = time.monotonic()
         with scratch_folder(self._scratch) as work:
             for name in ("out", "scratch"):
@@ -91,7 +77,7 @@ class LocalExecutor:
                 return store.path(blob.digest)
         raise HostError(f"the store lost {blob.digest}", why="a step's input was there a moment ago")
 
-    def _in_worker(self, action: Action, room: Room, work: Path) -> dict[str, dict[str, tuple[str, int]]]:
+    def _in_worker(self, action: Action, room: Room, work: Path) -> dict[str, Any]:
         request = work / "request.json"
         request.write_bytes(encode(action, room))
         with open(work / "trouble", "wb") as trouble:  # a file, not a pipe: nobody reads it unless it failed
@@ -127,7 +113,7 @@ class LocalExecutor:
                 why=f"exit code {code}",
                 output=(work / "trouble").read_text(errors="replace"),
             )
-        done: dict[str, dict[str, tuple[str, int]]] = json.loads((work / "result.json").read_bytes())
+        done: dict[str, Any] = json.loads((work / "result.json").read_bytes())
         return done
 
 
