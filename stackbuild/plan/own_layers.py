@@ -1,0 +1,106 @@
+"""The steps of a stack's own layers: each action with the facet it reads and the downloads it needs."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from stackbuild.core.origin import Origin
+from stackbuild.plan.step import Step
+from stackbuild.stack.image_tables import Layer
+from stackbuild.stack.stack import Stack
+
+
+def layer_steps(stack: Stack, below: tuple[str, ...], platform: str, prefix: str) -> list[Step]:
+    """Steps in the order of the layers. below: ids of all layers beneath the first of them, lowest first."""
+    steps: list[Step] = []
+    for layer in stack.layers:
+        made = _Steps(stack, layer, below, platform, prefix).steps()
+        steps += made
+        below = (*below, *(step.id for step in made if step.layer))
+    return steps
+
+
+class _Steps:
+    """The steps of one layer; the last is the one that makes it."""
+
+    def __init__(self, stack: Stack, layer: Layer, below: tuple[str, ...], platform: str, prefix: str) -> None:
+        self._layer, self._below, self._platform, self._prefix = layer, below, platform, prefix
+        self._origin: Origin = stack.origin("layer", layer.name, layer.action)
+        self._common = {"epoch": stack.image.source_date_epoch, "compression": stack.image.compression}
+
+    def steps(self) -> list[Step]:
+        layer = self._layer
+        if layer.action == "run":
+            return [self._step(f"run/{layer.name}", "run", self._run(), tree=self._below, layer=True)]
+        if layer.action == "fetch":
+            return self._fetch()
+        values = layer.model_dump(mode="json", by_alias=True, exclude_none=True)[layer.action]
+        return self._with_facet(layer.action, {layer.action: values}, {})
+
+    def _step(
+        self,
+        name: str,
+        kind: str,
+        params: Mapping[str, Any],
+        needs: Mapping[str, str] | None = None,
+        tree: tuple[str, ...] = (),
+        layer: bool = False,
+    ) -> Step:
+        return Step(self._prefix + name, kind, params, needs or {}, tree, layer, self._platform, self._origin)
+
+    def _with_facet(self, kind: str, values: Mapping[str, Any], downloads: Mapping[str, str]) -> list[Step]:
+        """A facet of what is below, and the step that needs nothing else of it."""
+        unpacked = {item["input"] for item in values.get("fetched", ()) if item["unpack"]}
+        facet = self._step(
+            f"facet/{self._layer.name}",
+            "facet",
+            values,
+            {role: id for role, id in downloads.items() if role in unpacked},
+            self._below,
+        )
+        made = self._step(
+            f"{self._layer.action}/{self._layer.name}",
+            kind,
+            {**values, **self._common},
+            {"facet": facet.id, **downloads},
+            layer=True,
+        )
+        return [facet, made]
+
+    def _fetch(self) -> list[Step]:
+        """A download for each item, then a copy step whose sources they are (DESIGN, section 7)."""
+        steps, items, roles = [], [], {}
+        for number, item in enumerate(self._layer.fetch):
+            role = f"fetch/{number}"
+            download = self._step(
+                f"fetch/{self._layer.name}/{number}", "fetch", {"sha256": f"sha256:{item.sha256}", "url": item.url}
+            )
+            steps.append(download)
+            roles[role] = download.id
+            items.append(
+                {
+                    "input": role,
+                    "to": item.to,
+                    "name": unquote(posixpath.basename(urlsplit(item.url).path)) or "download",
+                    "unpack": item.unpack,
+                    "owner": item.owner,
+                    "mode": item.mode,
+                }
+            )
+        return [*steps, *self._with_facet("copy", {"fetched": items}, roles)]
+
+    def _run(self) -> dict[str, Any]:
+        layer = self._layer
+        return {
+            "script": list(layer.run),
+            "workdir": layer.workdir,
+            "env": dict(layer.env),
+            "network": layer.network,
+            "inputs": list(layer.inputs),
+            "caches": [cache.model_dump(mode="json") for cache in layer.caches],
+            "secrets": list(layer.secrets),
+            **self._common,
+        }
