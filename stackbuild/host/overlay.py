@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
@@ -10,12 +11,34 @@ from pathlib import Path
 
 from stackbuild.core.errors import HostError
 from stackbuild.core.files import host_error
-from stackbuild.host import syscalls
+from stackbuild.host.syscalls import CLONE_NEWNS, MS_NODEV, MS_REC
 
 _PAGE = 4096  # mount(2) takes one page of options
 OPTIONS = "index=off,redirect_dir=off,metacopy=off,xino=off"  # the upper folder then holds nothing but what we read
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_MS_PRIVATE = 1 << 18
+_MNT_DETACH = 2
+
 _private_in = 0
+
+
+def _check(result: int, path: str | None = None) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), path)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2) for the calling thread. Raises OSError."""
+    _check(_LIBC.unshare(ctypes.c_int(flags)))
+
+
+def mount(source: str, target: Path | str, kind: str = "none", flags: int = 0, data: str = "") -> None:
+    """mount(2). Raises OSError that names the target."""
+    options = os.fsencode(data) if data else None
+    result = _LIBC.mount(os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), options)
+    _check(result, str(target))
 
 
 def private_mounts() -> None:
@@ -28,8 +51,8 @@ def private_mounts() -> None:
     if _private_in == os.getpid():
         return
     try:
-        syscalls.unshare(syscalls.CLONE_NEWNS)
-        syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+        unshare(CLONE_NEWNS)
+        mount("none", "/", flags=MS_REC | _MS_PRIVATE)
     except OSError as error:
         raise HostError("cannot make a mount namespace", why=error.strerror or str(error)) from error
     _private_in = os.getpid()
@@ -38,7 +61,7 @@ def private_mounts() -> None:
 def unmount(target: Path) -> None:
     """Detach a mount, in use or not; nothing if there is none. Raises OSError."""
     try:
-        syscalls.unmount(str(target))
+        _check(_LIBC.umount2(os.fsencode(target), _MNT_DETACH), str(target))
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOENT):
             raise
@@ -79,11 +102,11 @@ def mount_overlay(lowers: Sequence[Path], upper: Path, work: Path, target: Path,
     try:
         os.chdir(links)
         try:
-            syscalls.mount("overlay", str(target), "overlay", syscalls.MS_NODEV, options + ",volatile")
+            mount("overlay", target, "overlay", MS_NODEV, options + ",volatile")
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            syscalls.mount("overlay", str(target), "overlay", syscalls.MS_NODEV, options)  # Linux before 5.10
+            mount("overlay", target, "overlay", MS_NODEV, options)  # Linux before 5.10
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise host_error(error, scratch) from error

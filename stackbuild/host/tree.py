@@ -168,7 +168,8 @@ def by_place(path: bytes, node: Node) -> bytes:
 def compare(
     before: MergedTree, after: MergedTree, identity: Identity = by_place
 ) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """(present, deleted) as core/changes.py defines them. Sockets of `after` do not count: no layer can hold one.
+    """(present, deleted) as core/changes.py defines them. Sockets of `after` do not count, nor does the root
+    directory itself: no layer holds them.
 
     identity: of entries of `after`; those of `before` are identified by their place. Only directories that are
     merged of different folders are read, and only files whose identities differ.
@@ -176,8 +177,6 @@ def compare(
     present: set[bytes] = set()
     deleted: list[bytes] = []
     if before.root.sources != after.root.sources:
-        if not same_metadata(before.root, after.root):
-            present.add(b"")
         stack: list[tuple[bytes, Node | None, Node]] = [(b"", before.root, after.root)]
         while stack:
             path, old, new = stack.pop()
