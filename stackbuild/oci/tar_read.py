@@ -1,7 +1,8 @@
 """A tar stream to entries: ustar, PAX, GNU (long names, sparse files, base-256) and V7. Writes nothing anywhere.
 
-Unlike Python's tarfile it never ends early: a bad header, a cut entry, bytes after the end of the archive
-and a missing end are each a NetworkError.
+Unlike Python's tarfile it never ends early: a bad header, a cut entry and bytes after the end of the
+archive are each a NetworkError. A missing end alone is not: umoci's `insert` writes layers that stop after
+the last byte of content, and a cut between two entries is the digest's to find.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ class TarReader:
             block = self._stream.read(BLOCK)
             if len(block) < BLOCK:
                 if not block:
-                    raise self._wrong("it is truncated: there is no end of archive")
+                    if records or long:
+                        raise self._wrong("it is truncated after a header that announces an entry")
+                    return
                 block += self._read(BLOCK - len(block))
             if not block.rstrip(b"\0"):
                 if records or long:
@@ -111,7 +114,9 @@ class TarReader:
             self._left -= len(piece)
             yield piece
         if self._pad:
-            self._read(self._pad)
+            padding = self._stream.read(self._pad)
+            if padding:
+                self._read(self._pad - len(padding))
             self._pad = 0
 
     def _end(self) -> None:
