@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from stackbuild.stack.table import (
     UNSAID,
@@ -135,11 +135,13 @@ class Source(Table):
     check_valid_until: bool = Field(True, description="Refuse an index whose Valid-Until is over.")
 
     @model_validator(mode="after")
-    def _signed(self) -> Self:
-        if self.signed_by is None and not self.trusted:
-            raise ValueError("a source needs `signed-by`, a keyring file (or `trusted = true`)")
+    def _signed(self, info: ValidationInfo) -> Self:
         if not self.suites:
             raise ValueError("a source needs `suites`")
+        if not (info.context or {}).get("whole"):  # one level may leave the rest to another
+            return self
+        if self.signed_by is None and not self.trusted:
+            raise ValueError("a source needs `signed-by`, a keyring file (or `trusted = true`)")
         if not self.components and not all(suite.endswith("/") for suite in self.suites):
             raise ValueError('a source needs `components` (a flat archive\'s suite ends in "/")')
         return self
@@ -167,8 +169,8 @@ class UserTable(Table):
     )
     groups: Several[Account] = Field((), description="Further groups; one that is not there is made.")
     home: ContainerPath | None = Field(None, description="Its home folder, made if it is not there; none: /home/NAME.")
-    shell: ContainerPath = Field(UNSAID, description="Its login shell.")
-    system: bool = Field(UNSAID, description="Free ids come from the system's range (100 to 999).")
+    shell: ContainerPath = Field("/usr/sbin/nologin", description="Its login shell.")
+    system: bool = Field(False, description="Free ids come from the system's range (100 to 999).")
 
 
 class CopyItem(Table):
@@ -237,8 +239,8 @@ with warnings.catch_warnings():  # `copy` is the name of a deprecated method of 
         remove: Several[ContainerPath] = Field((), description="Paths or patterns that are to go.")
         fetch: Several[FetchItem] = Field((), description="Files from the network, by digest.")
         run: Several[Argument] = Field((), description="The lines of one `sh -eu` script.")
-        workdir: ContainerPath = Field(UNSAID, description="run: where the script starts; made if it is not there.")
-        network: bool = Field(UNSAID, description="run: may use the network; then the result is not pinned.")
+        workdir: ContainerPath = Field("/", description="run: where the script starts; made if it is not there.")
+        network: bool = Field(False, description="run: may use the network; then the result is not pinned.")
         caches: Several[Cache] = Field((), description="run: folders kept between builds.")
         secrets: Several[VariableName] = Field((), description="run: files in /run/secrets, from --secret.")
         inputs: Several[ProjectPath] = Field((), description="run: parts of the project, seen under /src.")
@@ -304,7 +306,7 @@ class Registry(Table):
     """`[registries."host[:port]"]`: how a registry is reached."""
 
     mirror: Plain | None = Field(None, description="host[:port][/prefix] that is asked first.")
-    insecure: bool = Field(UNSAID, description="Plain HTTP, or a certificate that nobody vouches for.")
+    insecure: bool = Field(False, description="Plain HTTP, or a certificate that nobody vouches for.")
     ca: Plain | None = Field(None, description="A file of certificates to trust for it.")
     credential_helper: Plain | None = Field(None, description="docker-credential-NAME is asked for its password.")
 

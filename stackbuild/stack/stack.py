@@ -79,7 +79,9 @@ class Stack:
         return tuple(
             (path, setting.last.origin)
             for path, setting in self.settings.items()
-            if path[0] in IN_THE_IMAGE and setting.last.origin.level in loud
+            if path[0] in IN_THE_IMAGE
+            and setting.last.origin.level in loud
+            and [said.value for said in setting.history[-2:-1]] != [setting.value]
         )
 
 

@@ -3,6 +3,7 @@
 The same models read one level (nothing is required) and the settled whole. A field whose default is
 UNSAID is filled by stack/engine.toml, or is checked in stack/settle.py to be there: in a settled Stack it has a
 value of the annotated type. A field typed `X | None` may be absent there too. An absent list or table is empty.
+Only things that the user makes (a layer, an account, an entry of a list) have defaults here: no level could say them.
 """
 
 from __future__ import annotations

@@ -1,0 +1,249 @@
+"""The levels of one stack: which files, variables and options say what, read, rendered and validated; not merged."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from stackbuild import __version__
+from stackbuild.core.errors import Hint, UsageError
+from stackbuild.core.origin import Origin
+from stackbuild.settings.flatten import Key, without_markers
+from stackbuild.settings.levels import Level
+from stackbuild.stack.document import OF_THE_MACHINE, Document
+from stackbuild.stack.merge_rules import RULES, UNIQUE
+from stackbuild.stack.mistakes import mistake, near_keys, original
+from stackbuild.stack.overrides import from_environment, from_options
+from stackbuild.stack.place import Place, Saying, file_said
+from stackbuild.stack.table import project_path
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be settled: a stack file and all that may say something about it.
+
+    sets: KEY=VALUE of each --set. environ: the caller's environment. user_config, site_config: they need not exist.
+    """
+
+    file: Path
+    profiles: Sequence[str] = ()
+    sets: Sequence[str] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
+    user_config: Path | None = None
+    site_config: Path | None = None
+
+    @property
+    def project(self) -> Path:
+        return Path(os.path.abspath(self.file)).parent
+
+    def profile(self, name: str) -> Path:
+        """stack.PROFILE.toml beside stack.toml."""
+        if self.file.suffix == ".toml":
+            return self.file.with_name(f"{self.file.stem}.{name}.toml")
+        return self.file.with_name(f"{self.file.name}.{name}.toml")
+
+    @property
+    def lock_file(self) -> Path:
+        """stack.lock, stack.PROFILE.lock; of another file F: F.lock."""
+        stem = "stack" if self.file.name == "stack.toml" else self.file.name
+        return self.project / ".".join([stem, *self.profiles, "lock"])
+
+
+def engine_said() -> Saying:
+    """The built-in defaults."""
+    text, tree = _engine()
+    return Saying(Place(Level.ENGINE, "engine.toml", text), tree)
+
+
+@lru_cache(maxsize=1)
+def _engine() -> tuple[str, dict[str, Any]]:
+    text = Path(__file__).with_name("engine.toml").read_text(encoding="utf-8")
+    return text, tomllib.loads(text)
+
+
+def files_said(question: Question) -> tuple[list[Saying], list[Saying], list[Saying]]:
+    """What files say: the site's config, the project's files, the user's config. Raises UsageError, HostError."""
+    project = file_said(question.file, _shown(question.file), Level.PROJECT)
+    if project is None:
+        raise _no_file(question.file)
+    _check_version(project)
+    files = [project]
+    for name in question.profiles:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+            raise UsageError(f'"{name}" is not the name of a profile')
+        path = question.profile(name)
+        said = file_said(path, _shown(path), Level.PROFILE)
+        if said is None:
+            raise _no_profile(question, name, path)
+        files.append(said)
+    machine = []
+    for file, level in ((question.site_config, Level.ENGINE), (question.user_config, Level.USER)):
+        said = file_said(file, _shown(file), level) if file else None
+        machine.append([Saying(said.place, _absolute_keys(said.tree, file.parent))] if said and file else [])
+    return machine[0], files, machine[1]
+
+
+def overrides_said(question: Question, mistakes: list[UsageError]) -> list[Saying]:
+    """What variables and options say. Mistakes are added to the list."""
+    return [*from_environment(question.environ, mistakes), *from_options(question.sets, mistakes)]
+
+
+def validate(saying: Saying) -> list[UsageError]:
+    """All mistakes of one level by itself."""
+    found = _not_here(saying)
+    refused = {error.where.key[0] for error in found if error.where and error.where.key}
+    tree, moved = without_markers({key: item for key, item in saying.tree.items() if key not in refused}, RULES)
+    try:
+        Document.model_validate(tree)
+    except ValidationError as error:
+        return found + [mistake(one, tree, saying.place, moved) for one in error.errors()]
+    return found + _said_twice(tree, saying.place, moved) + _keys_outside(tree, saying.place, moved)
+
+
+def _not_here(saying: Saying) -> list[UsageError]:
+    """Tables of the image in the config of a user or machine."""
+    place = saying.place
+    if place.level is not Level.USER and (place.level is not Level.ENGINE or place.shown == "engine.toml"):
+        return []
+    return [
+        UsageError(
+            f"`{key}` cannot be set here",
+            where=place.origin((key,)),
+            why="what is in an image is the project's to say, so that every machine makes the same one",
+            hints=(Hint(f"here may stand: {', '.join(OF_THE_MACHINE)}"),),
+        )
+        for key in saying.tree
+        if key in Document.model_fields and key not in OF_THE_MACHINE
+    ]
+
+
+def _said_twice(tree: Mapping[str, Any], place: Place, moved: Mapping[Key, list[int]]) -> list[UsageError]:
+    found = []
+    for path in UNIQUE:
+        items: Any = tree
+        for part in path:
+            items = items.get(part, {}) if isinstance(items, dict) else {}
+        namer = RULES.namer(path)
+        first: dict[str, int] = {}
+        for index, item in enumerate(items if namer else ()):
+            name = namer(item) if namer else ""
+            if name in first:
+                key: Key = (*path, index, "name") if isinstance(item, dict) else (*path, index)
+                line = place.origin(original((*path, first[name]), moved)).line
+                found.append(
+                    UsageError(
+                        f'"{name}" stands twice in `{".".join(path)}`',
+                        where=place.origin(original(key, moved)),
+                        why=f"the first is at line {line}" if line else "names are unique",
+                    )
+                )
+            first.setdefault(name, index)
+    return found
+
+
+def _keys_outside(tree: Mapping[str, Any], place: Place, moved: Mapping[Key, list[int]]) -> list[UsageError]:
+    """A project's own sources name keyrings inside the project: another machine has to have them, too."""
+    found: list[UsageError] = []
+    if place.level not in (Level.PROJECT, Level.PROFILE):
+        return found
+    for index, item in enumerate(tree.get("packages", {}).get("source", ())):
+        try:
+            if "signed-by" in item:
+                project_path(item["signed-by"])
+        except ValueError as error:
+            found.append(
+                UsageError(
+                    "`signed-by` is not valid",
+                    where=place.origin(original(("packages", "source", index, "signed-by"), moved)),
+                    why=str(error),
+                    hints=(Hint("copy the keyring into the project, or name the source in your own config"),),
+                )
+            )
+    return found
+
+
+def _absolute_keys(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A config's relative keyrings are beside it, not in the project that it is laid over."""
+    made = dict(tree)
+    sources = made.get("sources")
+    if isinstance(sources, dict):
+        made["sources"] = {
+            name: [_absolute(item, "signed-by", folder) for item in items] if isinstance(items, list) else items
+            for name, items in sources.items()
+        }
+    registries = made.get("registries")
+    if isinstance(registries, dict):
+        made["registries"] = {name: _absolute(item, "ca", folder) for name, item in registries.items()}
+    return made
+
+
+def _absolute(item: Any, key: str, folder: Path) -> Any:
+    if isinstance(item, dict) and isinstance(item.get(key), str):
+        return {**item, key: os.path.join(os.path.abspath(folder), item[key])}
+    return item
+
+
+def _check_version(project: Saying) -> None:
+    """`stack.requires-stackbuild` first: a newer file's unknown keys have this one reason."""
+    table = project.tree.get("stack")
+    wanted = table.get("requires-stackbuild") if isinstance(table, dict) else None
+    if not isinstance(wanted, str):
+        return
+    where = project.place.origin(("stack", "requires-stackbuild"))
+    have = _numbers(__version__)
+    for word in wanted.split(","):
+        found = re.fullmatch(r"\s*(>=|<=|==|!=|>|<)\s*([0-9]+(?:\.[0-9]+)*)\s*", word)
+        if found is None:
+            raise UsageError("`requires-stackbuild` is not valid", where=where, why='write ">=0.1" or ">=0.1,<2"')
+        want = _numbers(found[2])
+        holds = {
+            ">=": have >= want,
+            "<=": have <= want,
+            "==": have == want,
+            "!=": have != want,
+            ">": have > want,
+            "<": have < want,
+        }
+        if not holds[found[1]]:
+            raise UsageError(f"this stack needs stackbuild {wanted}", where=where, why=f"this is {__version__}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    numbers = [int(part) for part in re.findall(r"\d+", version)[:4]]
+    return tuple(numbers + [0] * (4 - len(numbers)))
+
+
+def _no_file(file: Path) -> UsageError:
+    hints = [Hint("go to the folder that has one, or name it with -f FILE or -C FOLDER")]
+    beside = sorted(path.name for path in file.parent.glob("*.toml")) if file.parent.is_dir() else []
+    hints += list(near_keys(file.name, tuple(beside), others=False))
+    return UsageError(f"there is no {file}", where=None, why="a stack is described by a file", hints=hints)
+
+
+def _no_profile(question: Question, name: str, path: Path) -> UsageError:
+    stem = question.file.stem if question.file.suffix == ".toml" else question.file.name
+    others = sorted(
+        found.name[len(stem) + 1 : -5] for found in path.parent.glob("*.toml") if found.name.startswith(stem + ".")
+    )
+    known = tuple(other for other in others if other)
+    return UsageError(
+        f"there is no profile `{name}`", where=Origin("profile", _shown(path)), hints=near_keys(name, known)
+    )
+
+
+def _shown(file: Path) -> str:
+    """As a person would write it: relative below the current folder, with ~ below the home."""
+    if not file.is_absolute():
+        return str(file)
+    for folder, sign in ((os.getcwd(), ""), (os.path.expanduser("~"), "~/")):
+        if file.is_relative_to(folder) and folder != "/":
+            return sign + str(file.relative_to(folder))
+    return str(file)

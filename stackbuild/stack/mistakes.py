@@ -1,0 +1,115 @@
+"""pydantic's findings as our errors: each at its line, in plain words, with the nearest valid key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from stackbuild.core.errors import Hint, UsageError
+from stackbuild.settings.flatten import Key
+from stackbuild.settings.setting import Source
+from stackbuild.stack.keys import description, keys_of, kind_at
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_TYPES = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "mapping_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "is_instance_of": "text",
+    "dataclass_type": "text",
+}
+
+
+def mistake(error: ErrorDetails, tree: Any, place: Source, moved: Mapping[Key, list[int]]) -> UsageError:
+    """One finding as an error that points at the place. moved: see `settings.flatten.without_markers`."""
+    key, shown = located(error["loc"], tree)
+    where = place.origin(original(key, moved))
+    kind, name = error["type"], key[-1] if key else ""
+    if kind == "extra_forbidden":
+        return UsageError(
+            f"unknown key `{name}`", where=where, hints=near_keys(str(name), keys_of(kind_at(key[:-1])) or ())
+        )
+    if kind == "missing":
+        return UsageError(f"`{name}` is missing", where=where, hints=_described(key))
+    if kind in _TYPES:
+        return UsageError(f"`{shown}` must be {_TYPES[kind]}", where=where, why=f"it is {kind_of(error['input'])}")
+    if kind == "literal_error":
+        expected = str(error.get("ctx", {}).get("expected", "")).replace(" or ", ", ").replace("'", "")
+        return UsageError(
+            f"`{shown}` cannot be {_quoted(error['input'])}",
+            where=where,
+            why=f"it is one of {expected}",
+            hints=near_keys(str(error["input"]), tuple(expected.split(", ")), others=False),
+        )
+    words = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return UsageError(f"`{shown}` is not valid" if shown else "this is not valid", where=where, why=words)
+
+
+def located(loc: tuple[str | int, ...], tree: Any) -> tuple[Key, str]:
+    """The key in the tree that pydantic's location means (it adds the names of unions' members and "[key]"),
+    and what people call it: the last words of it."""
+    key: Key = ()
+    for number, part in enumerate(loc):
+        last = number == len(loc) - 1
+        if part == "[key]":
+            continue
+        if isinstance(tree, dict) and (part in tree or last):
+            key, tree = (*key, part), tree.get(str(part))
+        elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
+            key, tree = (*key, part), tree[part]
+    return key, ".".join(str(part) for part in key[-2:] if isinstance(part, str))
+
+
+def original(key: Key, moved: Mapping[Key, list[int]]) -> Key:
+    """The key as it was before markers were taken out."""
+    if not moved:
+        return key
+    found: Key = ()
+    for number, part in enumerate(key):
+        indexes = moved.get(key[:number])
+        found = (*found, indexes[part] if indexes and isinstance(part, int) else part)
+    return found
+
+
+def near_keys(word: str, known: tuple[str, ...], others: bool = True) -> tuple[Hint, ...]:
+    """The nearest of the known words, else (others) all of them."""
+    close = get_close_matches(word.lower().replace("_", "-"), known, n=1, cutoff=0.6)
+    if close:
+        return (Hint(f"did you mean `{close[0]}`?"),)
+    return (Hint(f"known here: {', '.join(known)}"),) if known and others else ()
+
+
+def kind_of(value: Any) -> str:
+    """What a value of TOML is, for people."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    for kind, name in (
+        (str, "text"),
+        (int, "a whole number"),
+        (float, "a number"),
+        (dict, "a table"),
+        (list, "a list"),
+    ):
+        if isinstance(value, kind):
+            return f"{name} ({_quoted(value)})" if kind in (str, int, float) else name
+    return "a date or time"
+
+
+def _quoted(value: Any) -> str:
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _described(key: Key) -> tuple[Hint, ...]:
+    words = description(key)
+    return (Hint(f"{key[-1]}: {words}"),) if words else ()

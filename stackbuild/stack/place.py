@@ -1,0 +1,53 @@
+"""Where a tree of settings was said: a file with its lines, a variable, an option; and that tree. Not what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stackbuild.core.origin import Origin
+from stackbuild.settings.levels import Level
+from stackbuild.stack.reader import Lines, lines_of, parse, read_text
+
+
+@dataclass(eq=False)
+class Place:
+    """A source of settings. shown: how people call it: a path as they would write it, a variable, an option.
+
+    text: of a file, from which lines are read when first asked; None for what has none.
+    """
+
+    level: Level
+    shown: str
+    text: str | None = None
+    _lines: Lines | None = field(default=None, repr=False)
+
+    def origin(self, key: tuple[str | int, ...]) -> Origin:
+        """Where a key stands: its own line, or that of the nearest key above that has one."""
+        if self.text is None:
+            return Origin(self.level.value, self.shown, 0, key)
+        if self._lines is None:
+            self._lines = lines_of(self.text)
+        return Origin(self.level.value, self.shown, line_at(self._lines, key), key)
+
+
+def line_at(lines: Lines, key: tuple[str | int, ...]) -> int:
+    return next((lines[key[:n]] for n in range(len(key), -1, -1) if key[:n] in lines), 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Saying:
+    """What one place says."""
+
+    place: Place
+    tree: Mapping[str, Any]
+
+
+def file_said(file: Path, shown: str, level: Level) -> Saying | None:
+    """What a file says; None if it is not there. Raises UsageError, HostError."""
+    text = read_text(file, shown, level.value)
+    if text is None:
+        return None
+    return Saying(Place(level, shown, text), parse(text, shown, level.value))
