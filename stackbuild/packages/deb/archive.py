@@ -222,13 +222,8 @@ def _whole(pieces: Iterator[bytes]) -> Iterator[memoryview]:
         for piece in pieces:
             file.write(piece)
         file.flush()
-        mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-        view = memoryview(mapped)
-        try:
-            yield view
-        finally:
-            view.release()
-            mapped.close()
+        # freed with the last slice of it: closing it here would fail while a reader still holds one
+        yield memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
 
 
 def _control(tar: bytes, name: str) -> dict[str, ControlFile]:

@@ -10,7 +10,7 @@ _WILD = re.compile(r"[*?\[\\]")
 
 
 class PathFilter:
-    """Patterns as `--path-exclude` and `--path-include` take them (dpkg(1)), the excludes first; the last match wins."""
+    """Patterns of dpkg(1)'s `--path-exclude` and `--path-include`, the excludes first; the last match wins."""
 
     def __init__(self, exclude: Sequence[str] = (), include: Sequence[str] = ()) -> None:
         self.exclude, self.include = tuple(exclude), tuple(include)

@@ -1,0 +1,133 @@
+"""A group of packages to one layer, straight from their .debs: no script runs and no other package is looked at."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stackbuild.core.action import Action, Room
+from stackbuild.core.errors import NetworkError
+from stackbuild.oci.tar_write import LayerWriter, compress
+from stackbuild.packages.deb import skeleton
+from stackbuild.packages.deb.archive import open_deb
+from stackbuild.packages.deb.filters import PathFilter
+from stackbuild.packages.deb.fragment import Item, items, names, tar_pieces
+from stackbuild.packages.deb.tree_write import TreeWriter
+
+_THREADS = 2
+_AHEAD = 4  # packages in flight
+_BIG = 48 << 20  # bytes of tar; above it a package is compressed piece by piece, by whoever writes
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A package on its way: its entries (content held until they are written) and its bytes, if they are made."""
+
+    items: list[Item]
+    pieces: Iterator[tuple[bytes, bytes]]
+    close: Any
+
+
+def do(action: Action, room: Room) -> Mapping[str, Any]:
+    """params: packages [{name, version, architecture, file}], exclude, include, renames, skeleton
+    (bool or absent), arch (for the skeleton), compression, epoch. inputs: "packages/FILE" for each.
+
+    Writes `layer` and the unpacked `tree/`. Raises NetworkError for a package that is damaged or another one.
+    """
+    params = action.params
+    compression, epoch = str(params.get("compression", "gzip")), int(params["epoch"])
+    keep = PathFilter(params.get("exclude", ()), params.get("include", ()))
+    renames = {os.fsencode(a): os.fsencode(b) for a, b in params.get("renames", {}).items()}
+    tree = room.out / "tree"
+    tree.mkdir(mode=0o755)
+    tree.chmod(0o755)
+    with open(room.out / "layer", "wb") as out, LayerWriter(out, compression) as layer, TreeWriter(tree) as folder:
+        if params.get("skeleton"):
+            for entry in skeleton.entries(_architecture(params), epoch):
+                layer.add(entry)
+                folder.put(entry, None)
+        for ready in _in_order(params["packages"], room, keep, renames, compression):
+            try:
+                for tar, compressed in ready.pieces:
+                    layer.member(tar, compressed)
+                for entry, content in ready.items:
+                    folder.put(entry, content)
+            finally:
+                ready.items.clear()
+                ready.close()
+        written = layer.close()
+    return {
+        "diff_id": written.diff_id,
+        "compression": compression,
+        "empty": written.entries == 0,
+        "created_by": "unpack " + " ".join(f"{p['name']}={p['version']}" for p in params["packages"]),
+        "packages": [{k: p[k] for k in ("name", "version", "architecture")} for p in params["packages"]],
+    }
+
+
+def _architecture(params: Mapping[str, Any]) -> str:
+    if params.get("arch"):
+        return str(params["arch"])
+    return next((str(p["architecture"]) for p in params["packages"] if p["architecture"] != "all"), "all")
+
+
+def _in_order(
+    packages: Sequence[Mapping[str, Any]],
+    room: Room,
+    keep: PathFilter,
+    renames: Mapping[bytes, bytes],
+    compression: str,
+) -> Iterator[_Ready]:
+    """The packages in their order; some are read ahead by threads, as lzma and the compressors free the GIL."""
+    waiting: deque[Future[_Ready]] = deque()
+    todo = iter(packages)
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="unpack") as threads:
+        try:
+            while True:
+                while len(waiting) < _AHEAD and (package := next(todo, None)) is not None:
+                    waiting.append(threads.submit(_prepare, package, room, keep, renames, compression))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                if not future.cancel() and future.exception() is None:
+                    future.result().close()
+
+
+def _prepare(
+    package: Mapping[str, Any], room: Room, keep: PathFilter, renames: Mapping[bytes, bytes], compression: str
+) -> _Ready:
+    context = open_deb(package_file(room, package), str(package["file"]))
+    deb = context.__enter__()
+    try:
+        check_identity(package, names(deb), str(package["file"]))
+        found = items(deb, keep, renames)
+        pairs = ((tar, compress(tar, compression)) for tar in tar_pieces(found))
+        if len(deb.tar) <= _BIG:
+            pairs = iter(list(pairs))  # now, in this thread
+        return _Ready(found, pairs, lambda: context.__exit__(None, None, None))
+    except BaseException:
+        context.__exit__(None, None, None)
+        raise
+
+
+def package_file(room: Room, package: Mapping[str, Any]) -> Path:
+    """The .deb of a package among the action's inputs."""
+    key = f"packages/{package['file']}"
+    if key not in room.inputs:
+        raise NetworkError(f"the package file {package['file']} is not here", why=f"the action has no input {key}")
+    return room.inputs[key]
+
+
+def check_identity(package: Mapping[str, Any], found: Any, file: str) -> None:
+    """Raises NetworkError if a .deb is not the package that the lock says it is."""
+    wanted = (package["name"], package["version"], package["architecture"])
+    if (found.package, found.version, found.architecture) != wanted:
+        got = f"{found.package} {found.version} {found.architecture}"
+        raise NetworkError(f"{file} is another package", why=f"expected {' '.join(wanted)}, got {got}")
