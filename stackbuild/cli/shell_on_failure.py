@@ -1,0 +1,33 @@
+"""--shell-on-failure: when a step in a sandbox fails, a shell in its tree as it was, on the user's terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from threading import Lock
+
+from stackbuild.build.shell import changed_by, request
+from stackbuild.core.action import Action, Room
+from stackbuild.plan.step import Step
+
+_ONE = Lock()  # there is one terminal
+
+
+def offer_shell(step: Step, action: Action, room: Room) -> None:
+    """Run a shell and wait for its end; what is changed in it is thrown away with the step."""
+    if not action.needs.sandbox:
+        return
+    with _ONE:
+        scratch = room.scratch / "shell"
+        scratch.mkdir()
+        file = room.scratch / "shell.json"
+        changed = changed_by(room.scratch, room.sandbox)
+        lowers = [*room.lowers, *changed] if room.sandbox == "overlay" else changed or list(room.lowers)
+        params = action.params
+        env = {name: str(value) for name, value in dict(params.get("env") or {}).items()}
+        file.write_bytes(
+            request(lowers, scratch, room.sandbox, env, str(params.get("workdir") or "/"), action.needs.network)
+        )
+        sys.stderr.write(f"\n{step.id} failed; a shell in its tree as it was (leave it with exit):\n")
+        sys.stderr.flush()
+        subprocess.run([sys.executable, "-m", "stackbuild.build.shell", str(file)], check=False)
