@@ -108,7 +108,7 @@ def _prepare(
     try:
         check_identity(package, names(deb), str(package["file"]))
         found = items(deb, keep, renames)
-        pairs = ((tar, compress(tar, compression)) for tar in tar_pieces(found))
+        pairs: Iterator[tuple[bytes, bytes]] = ((tar, compress(tar, compression)) for tar in tar_pieces(found))
         if len(deb.tar) <= _BIG:
             pairs = iter(list(pairs))  # now, in this thread
         return _Ready(found, pairs, lambda: context.__exit__(None, None, None))

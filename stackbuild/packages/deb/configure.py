@@ -34,8 +34,7 @@ from stackbuild.packages.deb.diversions import (
 )  # fmt: skip
 from stackbuild.packages.deb.footprint import Shipped, whiteouts
 from stackbuild.packages.deb.fragment import INFO, Item, items
-from stackbuild.packages.deb.reference import FIRST
-from stackbuild.packages.deb.scripts import Shell
+from stackbuild.packages.deb.scripts import FIRST, Shell
 from stackbuild.packages.deb.tree import Tree
 from stackbuild.packages.deb.tree_write import put_all
 from stackbuild.packages.deb.wave import Wave

@@ -11,13 +11,10 @@ from stackbuild.packages.deb import skeleton
 from stackbuild.packages.deb.archive import open_deb
 from stackbuild.packages.deb.database import AVAILABLE, STATUS
 from stackbuild.packages.deb.fragment import INFO, items
-from stackbuild.packages.deb.scripts import PACKAGES, Shell
+from stackbuild.packages.deb.scripts import FIRST, PACKAGES, Shell
 from stackbuild.packages.deb.tree import Tree
 from stackbuild.packages.deb.tree_write import put_all
 from stackbuild.packages.deb.wave import Package, Wave, bootstrap_set
-
-FIRST = ("base-passwd", "base-files")
-"""Configured before all others, as debootstrap does: everybody needs the accounts and the basic folders."""
 
 
 def configure_reference(wave: Wave, box: Box, shell: Shell, scratch: Path) -> None:

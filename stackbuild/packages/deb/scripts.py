@@ -14,6 +14,8 @@ from stackbuild.packages.deb.wave import Package, Wave
 _TAIL = 16 << 10
 _DPKG_ERROR = re.compile(r"^dpkg: error processing (?:package|archive) (\S+) \(([^)]*)\):\n((?: .*\n?)+)", re.M)
 _SCRIPT_ERROR = re.compile(r"^stackbuild: the (\S+) of (\S+) exited with (\d+)$", re.M)
+FIRST = ("base-passwd", "base-files")
+"""Configured before all others of a first wave, as debootstrap does: everybody needs accounts and basic folders."""
 POLICY = "/usr/sbin/policy-rc.d"
 PACKAGES = "/run/stackbuild/packages"
 CONTROL = "/run/stackbuild/control"
@@ -74,7 +76,8 @@ class Shell:
 
     def configure(self, wave: Wave) -> None:
         """Configure the wave in the order of the lock, so that ids are given out in it, then what is left over."""
-        self.dpkg("--configure", *(package.selector for package in wave.packages))
+        done = FIRST if wave.first else ()
+        self.dpkg("--configure", *(package.selector for package in wave.packages if package.name not in done))
         self.dpkg("--configure", "--pending")
 
     def preinsts(self, wave: Wave, packages: Sequence[Package]) -> None:

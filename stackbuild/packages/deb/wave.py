@@ -123,9 +123,8 @@ def bootstrap_set(wave: Wave) -> tuple[Package, ...]:
         chosen[package.name] = package
         for key in ("pre-depends", "depends"):
             for group in relations(package.fields.get(key, "")):
-                todo += [
-                    found for one in group if (found := wave.package(one.name)) or (found := _provider(wave, one.name))
-                ]
+                found = (wave.package(one.name) or _provider(wave, one.name) for one in group)
+                todo += [one for one in found if one is not None]
     return tuple(package for package in wave.packages if package.name in chosen)
 
 
