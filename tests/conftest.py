@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.machine import REPOSITORY, Ran, kill_group, need, need_root, once, run
+from tests.projects import write_hello
 
 FOREIGN = ("XDG_", "STACKBUILD", "SOURCE_DATE_EPOCH", "NO_COLOR", "FORCE_COLOR", "DOCKER_", "CONTAINER", "REGISTRY_")
 
@@ -213,3 +214,42 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if factory is not None and (base := factory.getbasetemp()).exists():
         for left in Path("/var/tmp").glob(f"stackbuild-test-{os.getuid()}-{base.stat().st_ino}*"):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The stack of tests/projects.py `HELLO`, locked and built once for all tests of a run: to be read."""
+
+    folder: Path
+    store: Path
+    digest: str
+
+    @property
+    def layout(self) -> Path:
+        return self.store / "images"
+
+    def copy_project(self, target: Path) -> Path:
+        """The project and its lock in another folder."""
+        return Path(shutil.copytree(self.folder, target))
+
+    def store_with_downloads(self, target: Path) -> Path:
+        """A new store that holds the package files and indexes, and nothing built: no network is needed for a build."""
+        target.mkdir(parents=True)
+        for area in ("packages.v1", "indexes.v1"):
+            if (self.store / area).exists():
+                run([need("cp"), "-al", self.store / area, target / area])
+        return target
+
+
+@pytest.fixture(scope="session")
+def hello(shared: Path) -> Hello:
+    """Resolves, downloads and builds real packages (half a minute), the first time that it is asked for."""
+    need_root()
+
+    def make(folder: Path) -> None:
+        write_hello(folder / "project")
+        command = Stackbuild(folder / "project", folder / "store")
+        (folder / "digest").write_text(command("build", timeout=600).out.strip())
+
+    folder = once(shared / "hello", make)
+    return Hello(folder / "project", folder / "store", (folder / "digest").read_text())

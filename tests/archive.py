@@ -1,0 +1,173 @@
+"""A small signed Debian archive, made by Debian's own tools and served on loopback, that can be made to misbehave."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from tests.machine import need, run
+
+ARCHITECTURES = "amd64"
+
+
+@dataclass
+class Archive:
+    """folder: dists/ and pool/. url: where it is served. key: the public key, for signed-by.
+
+    faults: part of a path -> "refuse" (503), "truncate" (half of the body, full length announced),
+    "lie" (as long, other bytes), "missing" (404). asked: every path that was requested.
+    """
+
+    folder: Path
+    gnupg: Path
+    url: str = ""
+    faults: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    @property
+    def key(self) -> Path:
+        return self.gnupg / "key.gpg"
+
+    def package(self, name: str, version: str = "1.0", depends: str = "", files: dict[str, str] | None = None) -> Path:
+        """Add a package; `files`: path -> text, executable. Call `publish` after the last one."""
+        tree = self.folder / "build" / f"{name}_{version}"
+        for path, text in (files or {f"usr/bin/{name}": f"#!/bin/sh\necho {name} {version}\n"}).items():
+            target = tree / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+            target.chmod(0o755)
+        control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: Nobody <nobody@example.com>\n"
+        control += f"Depends: {depends}\n" if depends else ""
+        (tree / "DEBIAN").mkdir()
+        (tree / "DEBIAN/control").write_text(control + "Priority: optional\nSection: misc\nDescription: a test\n")
+        (self.folder / "pool").mkdir(exist_ok=True)
+        deb = self.folder / f"pool/{name}_{version}_all.deb"
+        run([need("dpkg-deb"), "--root-owner-group", "-Zgzip", "-b", tree, deb])
+        return deb
+
+    def publish(self, *, valid_for: float = 86400, signed: bool = True, suite: str = "bookworm") -> None:
+        """Write the indexes, Release and InRelease. valid_for: seconds from now, negative for an expired one."""
+        need("apt-ftparchive")
+        index = self.folder / f"dists/{suite}/main/binary-{ARCHITECTURES}"
+        shutil.rmtree(self.folder / "dists", ignore_errors=True)
+        index.mkdir(parents=True)
+        packages = subprocess.run(
+            ["apt-ftparchive", "packages", "pool"], cwd=self.folder, check=True, capture_output=True
+        )
+        (index / "Packages").write_bytes(packages.stdout)
+        run([need("xz"), "-k", index / "Packages"])
+        top = index.parent.parent
+        now = time.time()
+        says = {
+            "Origin": "Test",
+            "Label": "Test",
+            "Suite": "stable",
+            "Codename": suite,
+            "Architectures": ARCHITECTURES,
+            "Components": "main",
+            "Date": formatdate(now - 3600 + min(valid_for, 0), usegmt=True),
+            "Valid-Until": formatdate(now + valid_for, usegmt=True),
+        }
+        options = [word for key, value in says.items() for word in ("-o", f"APT::FTPArchive::Release::{key}={value}")]
+        release = subprocess.run(["apt-ftparchive", *options, "release", top], check=True, capture_output=True)
+        (top / "Release").write_bytes(release.stdout)
+        self.sign(top) if signed else None
+
+    def sign(self, top: Path) -> None:
+        (top / "InRelease").unlink(missing_ok=True)
+        run([*self.gpg, "--clear-sign", "-o", top / "InRelease", top / "Release"])
+
+    @property
+    def gpg(self) -> list[str]:
+        return [need("gpg"), "--homedir", str(self.gnupg), "--batch", "--quiet", "--no-tty"]
+
+    def source(self, more: str = "") -> str:
+        """The table for a stack.toml whose folder holds the key as key.gpg."""
+        return (
+            f'[[packages.source]]\nurl = "{self.url}"\nsuites = ["bookworm"]\ncomponents = ["main"]\n'
+            f'signed-by = "key.gpg"\n{more}'
+        )
+
+
+@contextmanager
+def archive(folder: Path) -> Iterator[Archive]:
+    """A new, empty archive with a key of its own, served until the context ends."""
+    gnupg = folder / "gnupg"
+    gnupg.mkdir(parents=True, mode=0o700)
+    made = Archive(folder / "archive", gnupg)
+    made.folder.mkdir()
+    new_key(made)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, made, directory=str(made.folder)))
+    made.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(timeout=10)
+        subprocess.run(["gpgconf", "--homedir", str(gnupg), "--kill", "all"], stderr=subprocess.DEVNULL, check=False)
+
+
+def new_key(made: Archive) -> None:
+    """Make a signing key without a passphrase and export its public half."""
+    words = ["--pinentry-mode", "loopback", "--passphrase", "", "--quick-generate-key", "Test <test@example.com>"]
+    run([*made.gpg, *words, "ed25519", "sign", "0"])
+    run([*made.gpg, "--export", "-o", made.key])
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves the files of an archive, and its faults."""
+
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, made: Archive, *args: object, directory: str) -> None:
+        self.made = made
+        super().__init__(*args, directory=directory)  # type: ignore[arg-type]
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet: `asked` says what was asked."""
+
+    def do_GET(self) -> None:
+        self.made.asked.append(self.path)
+        fault = next((how for part, how in self.made.faults.items() if part in self.path), "")
+        if fault in ("refuse", "missing"):
+            self.send_error(503 if fault == "refuse" else 404)
+            return
+        if not fault:
+            super().do_GET()
+            return
+        body = Path(self.translate_path(self.path)).read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if fault == "truncate":
+            self.wfile.write(body[: len(body) // 2])
+            self.close_connection = True
+        else:
+            self.wfile.write(body[:-1] + bytes([body[-1] ^ 1]))
+
+
+def stack_of(made: Archive, folder: Path, install: list[str], more: str = "") -> Path:
+    """A project whose packages come from this archive alone, on a base that has nothing else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if made.key.exists():
+        shutil.copy(made.key, folder / "key.gpg")
+    names = ", ".join(f'"{name}"' for name in install)
+    (folder / "stack.toml").write_text(
+        '[stack]\nname = "small"\n[base]\ndistro = "debian/bookworm"\nvariant = "custom"\n'
+        f"[packages]\ninstall = [{names}]\n{made.source()}{more}"
+    )
+    os.utime(folder / "stack.toml")
+    return folder
