@@ -76,11 +76,11 @@ class Archive:
             "Architectures": ARCHITECTURES,
             "Components": "main",
             "Date": formatdate(now - 3600 + min(valid_for, 0), usegmt=True),
-            "Valid-Until": formatdate(now + valid_for, usegmt=True),
         }
         options = [word for key, value in says.items() for word in ("-o", f"APT::FTPArchive::Release::{key}={value}")]
         release = subprocess.run(["apt-ftparchive", *options, "release", top], check=True, capture_output=True)
-        (top / "Release").write_bytes(release.stdout)
+        until = f"Valid-Until: {formatdate(now + valid_for, usegmt=True)}\n"
+        (top / "Release").write_bytes(until.encode() + release.stdout)
         self.sign(top) if signed else None
 
     def sign(self, top: Path) -> None:
