@@ -34,8 +34,10 @@ class Content:
 class OwnLayer:
     """A layer under way. Paths that go in are followed as in a chroot of the tree plus what the layer has so far."""
 
-    def __init__(self, part: TreePart, epoch: int) -> None:
-        self._part, self._epoch = part, epoch
+    def __init__(self, below: Callable[[bytes], Node | None], epoch: int, part: TreePart | None = None) -> None:
+        """below: what the tree has at a plain path. part: where the names of owners are looked up."""
+        self._below, self._epoch = below, epoch
+        self._part = part or TreePart({}, {}, {})
         self._entries: dict[bytes, tuple[Entry, Content | bytes | None]] = {}
         self._gone: set[bytes] = set()
 
@@ -44,7 +46,7 @@ class OwnLayer:
         if path in self._entries:
             entry = self._entries[path][0]
             return Node(entry.kind, entry.mode, entry.uid, entry.gid, entry.target, entry.xattrs)
-        return self._part[path]
+        return self._below(path)
 
     def place(self, path: str | bytes, *, last: bool) -> bytes:
         """Where a path of the user's leads. last: whether a link at its end is followed. Raises StepError."""
@@ -166,7 +168,7 @@ def own_layer(action: Action, room: Room, fill: Callable[[OwnLayer], None], crea
     Returns the facts of a layer. Raises StepError.
     """
     part = TreePart.from_json(room.inputs["facet"].read_bytes())
-    layer = OwnLayer(part, int(action.params["epoch"]))
+    layer = OwnLayer(part.__getitem__, int(action.params["epoch"]), part)
     compression = str(action.params.get("compression", "gzip"))
     try:
         fill(layer)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from stackbuild.core.action import canonical
 from stackbuild.core.errors import StepError
 from stackbuild.core.follow import show
+from stackbuild.oci.tree_view import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,14 @@ class Node:
     gid: int = 0
     target: bytes = b""
     xattrs: Mapping[bytes, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, seen: Seen | None) -> Node | None:
+        """What a tree view saw; the attributes of folders alone (nothing else is ever copied up)."""
+        if seen is None:
+            return None
+        xattrs = dict(seen.xattrs) if seen.kind == "dir" else {}
+        return cls(seen.kind, seen.mode, seen.uid, seen.gid, seen.target, xattrs)
 
     def to_json(self) -> dict[str, Any]:
         tree: dict[str, Any] = {
@@ -39,9 +48,6 @@ class Node:
     def from_json(cls, tree: Mapping[str, Any]) -> Node:
         xattrs = {raw(name): bytes.fromhex(value) for name, value in tree.get("xattrs", {}).items()}
         return cls(tree["kind"], tree["mode"], tree["uid"], tree["gid"], raw(tree["target"]), xattrs)
-
-
-Lookup = Callable[[bytes], "Node | None"]
 
 
 def text(path: bytes) -> str:

@@ -61,11 +61,7 @@ class _Seen:
 
     def look(self, path: bytes) -> Node | None:
         if path not in self.nodes:
-            found = self._tree.look(path)
-            self.nodes[path] = None
-            if found is not None:
-                xattrs = found.xattrs if found.kind == "dir" else {}
-                self.nodes[path] = Node(found.kind, found.mode, found.uid, found.gid, found.target, xattrs)
+            self.nodes[path] = Node.of(self._tree.look(path))
         return self.nodes[path]
 
     def visit(self, path: bytes) -> None:
