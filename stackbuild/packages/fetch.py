@@ -37,9 +37,7 @@ class Answer(Protocol):
 class Downloader(Protocol):
     """How bytes come from a URL: pooled, kept-alive connections; retries are its own affair."""
 
-    def get(
-        self, url: str, *, headers: Mapping[str, str], proxy: str | None
-    ) -> AbstractContextManager[Answer]:
+    def get(self, url: str, *, headers: Mapping[str, str], proxy: str | None) -> AbstractContextManager[Answer]:
         """Raises NetworkError if nobody answers; any status is an answer."""
 
 

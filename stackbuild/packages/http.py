@@ -27,7 +27,11 @@ class HttpDownloader:
 
         parts = urlsplit(url)
         if proxy is None:
-            names = (f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper()) if parts.scheme != "http" else ("http_proxy",)
+            names = (
+                (f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper())
+                if parts.scheme != "http"
+                else ("http_proxy",)
+            )
             proxy = next((os.environ[n] for n in names if os.environ.get(n)), "")
             if proxy and proxy_bypass_environment(parts.hostname or ""):
                 proxy = ""

@@ -69,7 +69,13 @@ def build(records: Iterable[Record], skipped: int = 0) -> bytes:
         "lines": position,
         **{name: len(tables[name]) for name in _TABLES},
     }
-    parts = [MAGIC, json.dumps(head).encode().ljust(255) + b"\n", *(tables[n].tobytes() for n in _TABLES), names, *lines]
+    parts = [
+        MAGIC,
+        json.dumps(head).encode().ljust(255) + b"\n",
+        *(tables[n].tobytes() for n in _TABLES),
+        names,
+        *lines,
+    ]
     return b"".join(parts)
 
 

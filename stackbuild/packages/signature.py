@@ -138,7 +138,9 @@ def _parse(data: bytes, what: str, source: Source, name: str) -> list[Any]:
         return list(pysequoia.Cert.split_bytes(data))
     except Exception as error:
         why = str(error).split("\n", 1)[0]
-        raise NetworkError(f"{name} cannot be verified: {what} is no OpenPGP key", where=source.origin, why=why) from None
+        raise NetworkError(
+            f"{name} cannot be verified: {what} is no OpenPGP key", where=source.origin, why=why
+        ) from None
 
 
 def _no_keys(source: Source, name: str) -> NetworkError:
@@ -148,7 +150,7 @@ def _no_keys(source: Source, name: str) -> NetworkError:
         why="the source names no keyring, and this machine has no keyring of a distribution",
         hints=(
             Hint("install the distribution's keyring, for example", "apt-get install debian-archive-keyring"),
-            Hint("or name a keyring file: signed-by = \"/path/to/archive-keyring.gpg\""),
+            Hint('or name a keyring file: signed-by = "/path/to/archive-keyring.gpg"'),
         ),
     )
 
@@ -160,7 +162,9 @@ def _refused(
     known = {key: cert for cert in certificates for key in _keys_of(cert)}
     ids = [id.lower() for id in dict.fromkeys(asked)]
     mine = [cert for id in ids for key, cert in known.items() if key.endswith(id)]
-    names = ", ".join(str(f) for f in source.keys.files) or ("Signed-By" if source.keys.inline else "the system's keyrings")
+    names = ", ".join(str(f) for f in source.keys.files) or (
+        "Signed-By" if source.keys.inline else "the system's keyrings"
+    )
     hints = (Hint("a mirror may be in the middle of an update: try again; else do not trust it"),)
     if not ids:
         what, why = f"{name} is not signed", error or "it holds no signature"

@@ -33,7 +33,8 @@ def satisfied_by(relation: Relation, package: Package, architecture: str) -> boo
     if not package.provides:
         return False
     return any(
-        name == relation.name and (not relation.op or (version != "" and satisfies(version, relation.op, relation.version)))
+        name == relation.name
+        and (not relation.op or (version != "" and satisfies(version, relation.op, relation.version)))
         for name, version in provided(package.provides)
     )
 
@@ -115,9 +116,7 @@ class Catalogue:
         others = [
             p
             for p in self.providers(relation.name)
-            if p.name != relation.name
-            and self.candidate(p.name) is p
-            and satisfied_by(relation, p, self.architecture)
+            if p.name != relation.name and self.candidate(p.name) is p and satisfied_by(relation, p, self.architecture)
         ]
         return found + sorted(others, key=self._preference)
 

@@ -48,7 +48,9 @@ class Relation:
     version: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}{':' + self.arch if self.arch else ''}" + (f" ({self.op} {self.version})" if self.op else "")
+        return f"{self.name}{':' + self.arch if self.arch else ''}" + (
+            f" ({self.op} {self.version})" if self.op else ""
+        )
 
     def accepts(self, version: str) -> bool:
         return satisfies(version, self.op, self.version)

@@ -30,13 +30,19 @@ class Walk:
     chosen_for: dict[tuple[str, Group], str] = field(default_factory=dict)
     _providing: dict[str, set[str]] = field(default_factory=dict)
     _conflicting: dict[str, set[str]] = field(default_factory=dict)
-    _trail: list[str] = field(default_factory=list)
+    _trail: list[tuple[str, Package | None]] = field(default_factory=list)
     _expanded: set[str] = field(default_factory=set)
+
+    def start(self, there: Sequence[Package]) -> None:
+        """What a base image holds: it stays, and nothing is asked of it."""
+        for package in there:
+            self._mark(package)
+            self._expanded.add(package.name)
 
     def request(self, wanted: Sequence[Package | Group]) -> None:
         """Mark all requested packages, then what each needs, in order; a group is answered in its turn."""
         for item in wanted:
-            if isinstance(item, Package) and not self._conflicts(item):
+            if isinstance(item, Package) and self.marked.get(item.name) is not item and not self._conflicts(item):
                 self._mark(item)
         with deep_recursion():
             for item in wanted:
@@ -47,8 +53,9 @@ class Walk:
                     self.failures.append((None, item))
 
     def _mark(self, package: Package) -> None:
+        self._trail.append((package.name, self.marked.get(package.name)))
         self.marked[package.name] = package
-        self._trail.append(package.name)
+        self._expanded.discard(package.name)
         for name in (package.name, *(name for name, _ in provided(package.provides))):
             self._providing.setdefault(name, set()).add(package.name)
         for name in {r.name for group in relations(f"{package.conflicts},{package.breaks}") for r in group}:
@@ -57,11 +64,16 @@ class Walk:
     def _undo(self, length: int) -> None:
         """Take back every mark after the first `length`."""
         while len(self._trail) > length:
-            package = self.marked.pop(self._trail.pop())
-            self._expanded.discard(package.name)
+            name, before = self._trail.pop()
+            self._expanded.discard(name)
+            del self.marked[name]
             for names in (self._providing, self._conflicting):
                 for holders in names.values():
-                    holders.discard(package.name)
+                    holders.discard(name)
+            if before is not None:  # of the base: it was there before it was to be upgraded
+                self._mark(before)
+                self._trail.pop()
+                self._expanded.add(name)
 
     def _conflicts(self, package: Package) -> bool:
         """Whether it cannot stand beside what is marked (policy 7.3, 7.4; a package never conflicts with itself)."""
@@ -112,7 +124,8 @@ class Walk:
         before, failed = len(self._trail), len(self.failures)
         for relation in group:
             for choice in self.catalogue.solutions(relation):
-                if choice.name in self.marked or self._conflicts(choice):
+                old = self.marked.get(choice.name)
+                if (old is not None and (not old.installed or old is choice)) or self._conflicts(choice):
                     continue
                 self._mark(choice)
                 if self._expand(choice):

@@ -73,7 +73,8 @@ class Release:
             components=tuple(get("components", "").split()),
             architectures=architectures,
             by_hash=get("acquire-by-hash", "").strip().lower() == "yes",
-            arch_all_apart="all" in architectures and "packages" not in get("no-support-for-architecture-all", "").lower(),
+            arch_all_apart="all" in architectures
+            and "packages" not in get("no-support-for-architecture-all", "").lower(),
             snapshots=get("snapshots", "").strip(),
             files=files,
         )

@@ -80,7 +80,9 @@ def open_release(source: Source, fetcher: Fetcher, now: float) -> tuple[Source, 
     if source.snapshot:
         source = _at_snapshot(source, fetcher, now)
     if source.trusted:
-        fetcher.listener(Note(f"{source.base} is used although nothing proves where it comes from (trusted)", "warning"))
+        fetcher.listener(
+            Note(f"{source.base} is used although nothing proves where it comes from (trusted)", "warning")
+        )
     name = _name(source)
     store = fetcher.paths.indexes / "release" / hashlib.sha256(source.base.encode()).hexdigest()
     old, headers = _remembered(store)
@@ -244,7 +246,9 @@ def _load(fetcher: Fetcher, source: Source, release: Release, file: IndexFile) -
     if index is None:
         raise NetworkError(f"{file.path} of {source.suite} cannot be read back from the store")
     if index.skipped:
-        fetcher.listener(Note(f"{source.base}: {index.skipped} entries of {file.path} are not valid, left out", "warning"))
+        fetcher.listener(
+            Note(f"{source.base}: {index.skipped} entries of {file.path} are not valid, left out", "warning")
+        )
     return index
 
 

@@ -14,7 +14,9 @@ from stackbuild.core.origin import Origin
 from stackbuild.packages.deb import apt_conf
 from stackbuild.packages.source import Keys, Source
 
-_ONE_LINE = re.compile(r"deb\s+(?:\[(?P<options>[^\]]*)\]\s*)?(?P<url>\S+)\s+(?P<suite>\S+)(?P<components>(?:\s+\S+)*)\s*\Z")
+_ONE_LINE = re.compile(
+    r"deb\s+(?:\[(?P<options>[^\]]*)\]\s*)?(?P<url>\S+)\s+(?P<suite>\S+)(?P<components>(?:\s+\S+)*)\s*\Z"
+)
 _SCHEMES = ("http://", "https://", "file:", "copy:")
 
 

@@ -57,7 +57,9 @@ def settle(packages: Collection[Package], asked: Iterable[Group], architecture: 
     ]
 
 
-def reachable(catalogue: Catalogue, start: Iterable[Group], forbidden: frozenset[str], least: int = 500) -> set[Package]:
+def reachable(
+    catalogue: Catalogue, start: Iterable[Group], forbidden: frozenset[str], least: int = 500
+) -> set[Package]:
     """Every package that some answer could hold: what any alternative of any need leads to.
 
     least: versions of a lower pin priority are left out, unless they are what was chosen.

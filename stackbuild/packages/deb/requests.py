@@ -1,0 +1,218 @@
+"""Requests to packages: apt's words for versions, suites and architectures answered from a catalogue; no dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from stackbuild.core.errors import Hint, ResolutionError, UsageError
+from stackbuild.core.origin import Origin
+from stackbuild.packages.deb.catalogue import Catalogue, satisfied_by
+from stackbuild.packages.deb.control import Group, Relation, words
+from stackbuild.packages.deb.universe import needs_of
+from stackbuild.packages.package import Package
+from stackbuild.packages.problems import no_version, unknown
+from stackbuild.stack.request import Request, Term
+
+VARIANTS = ("custom", "essential", "apt", "required", "important", "standard")
+
+
+@dataclass
+class Asked:
+    """What the words came to. wanted: in the order asked, the variant first; a Group leaves the choice open.
+
+    texts: for libsolv and for people: each wanted item's exact relation -> the user's word.
+    """
+
+    wanted: list[Package | Group] = field(default_factory=list)
+    of: list[Request | None] = field(default_factory=list)
+    forbidden: frozenset[str] = frozenset()
+    texts: dict[str, str] = field(default_factory=dict)
+    groups: list[Group] = field(default_factory=list)
+
+    def add(self, item: Package | Group, request: Request | None, word: str) -> None:
+        exact = exactly(item) if isinstance(item, Package) else item
+        if words(exact) in self.texts:
+            return
+        self.wanted.append(item)
+        self.of.append(request)
+        self.groups.append(exact)
+        self.texts[words(exact)] = word
+
+    @property
+    def texts_to_groups(self) -> dict[str, Group]:
+        return {words(group): group for group in self.groups}
+
+
+def exactly(package: Package) -> Group:
+    """The relation that this version of the package alone satisfies."""
+    return (Relation(package.name, "", "=", package.version),)
+
+
+def answer(catalogue: Catalogue, variant: str, requests: Sequence[Request]) -> Asked:
+    """All requests, behind the variant's packages. Sets `catalogue.chosen`. Raises ResolutionError, UsageError."""
+    errors: list[ResolutionError | UsageError] = []
+    found: list[tuple[Request, Package | Group]] = []
+    for request in requests:
+        if not request.forbid:
+            try:
+                found.append((request, _one(catalogue, request)))
+            except (ResolutionError, UsageError) as error:
+                errors.append(error)
+    forbidden = set()
+    for request in requests:
+        if request.forbid:
+            try:
+                forbidden |= _forbid(catalogue, request, {i.name for _, i in found if isinstance(i, Package)})
+            except ResolutionError as error:
+                errors.append(error)
+    if errors:
+        raise _all(errors)
+    asked = Asked(forbidden=frozenset(forbidden))
+    for package in variant_packages(catalogue, variant):
+        asked.add(package, None, f"the variant ({variant})")
+    for request, item in found:
+        if isinstance(item, Package):
+            item = catalogue.candidate(item.name) or item  # the last word on a version counts
+        asked.add(item, request, request.text)
+    return asked
+
+
+def _all(errors: Sequence[ResolutionError | UsageError]) -> ResolutionError | UsageError:
+    if len(errors) == 1:
+        return errors[0]
+    whole = ResolutionError(f"{len(errors)} requests cannot be answered", where=errors[0].where)
+    whole.errors = tuple(errors)
+    return whole
+
+
+def variant_packages(catalogue: Catalogue, variant: str) -> list[Package]:
+    """The packages that a bootstrapped base starts from, as mmdebstrap's variants of these names. Raises UsageError."""
+    if variant in ("", "custom"):
+        return []
+    if variant not in VARIANTS:
+        raise UsageError(f"there is no variant `{variant}`", hints=(Hint(f"known: {', '.join(VARIANTS)}"),))
+    base = catalogue.base()
+    priorities = {"required": 1, "important": 2, "standard": 3}
+    levels = {name for name, level in priorities.items() if level <= priorities.get(variant, 0)}
+    found = [p for p in base if p.essential]
+    if not found:
+        raise ResolutionError(
+            f"the variant `{variant}` is empty: no source has an essential package",
+            hints=(Hint('name a source of the distribution itself, or use variant = "custom"'),),
+        )
+    apt = catalogue.candidate("apt") if variant != "essential" else None
+    if variant != "essential" and apt is None:
+        raise ResolutionError(f"the variant `{variant}` holds apt, and no source has it",
+                              hints=(Hint("use variant = \"essential\""),))  # fmt: skip
+    return found + ([apt] if apt is not None else []) + [p for p in base if not p.essential and p.priority in levels]
+
+
+def _one(catalogue: Catalogue, request: Request) -> Package | Group:
+    """The package that answers a request, or a group of alternatives."""
+    if len(request.terms) == 1:
+        return _term(catalogue, request.terms[0], request.text)
+    relations = []
+    for term in request.terms:
+        try:
+            package = _term(catalogue, term, request.text)
+        except ResolutionError:
+            continue
+        plain = not (term.suite or term.is_pattern)
+        relations.append(Relation(term.name, "", term.relation, term.version) if plain else exactly(package)[0])
+    if not relations:
+        raise ResolutionError(f"none of the alternatives of `{request.text}` exists", where=_where(request))
+    return tuple(relations)
+
+
+def _where(request: Request | str) -> Origin:
+    return Origin("project", "", 0, ("packages", "install", str(request)))
+
+
+def _term(catalogue: Catalogue, term: Term, text: str) -> Package:
+    where = _where(text)
+    versions = catalogue.versions(term.name)
+    if term.architecture and term.architecture not in ("any", "all", catalogue.architecture):
+        raise ResolutionError(f"`{text}` is for another architecture", where=where,
+                              why=f"this image has {catalogue.architecture} and no foreign architecture")  # fmt: skip
+    if term.architecture == "all":
+        versions = [p for p in versions if p.architecture == "all"]
+    if not versions:
+        return _virtual(catalogue, term, text, where)
+    if term.suite:
+        return _of_suite(catalogue, term, text, versions, where)
+    if not term.relation:
+        there = next((p for p in versions if p.installed), None)
+        return catalogue.chosen.get(term.name) or there or versions[0]
+    if term.relation == "=" and term.is_pattern:
+        found = [p for p in versions if fnmatchcase(p.version, term.version)]
+    else:
+        relation = Relation(term.name, "", term.relation, term.version)
+        found = [p for p in versions if relation.accepts(p.version)]
+    if not found:
+        raise no_version(text, term.name, [p.version for p in versions], where)
+    catalogue.chosen[term.name] = found[0]
+    return found[0]
+
+
+def _of_suite(catalogue: Catalogue, term: Term, text: str, versions: Sequence[Package], where: Origin) -> Package:
+    archives = catalogue.same_archive(term.suite)
+    if not archives:
+        names = dict.fromkeys(n for a in catalogue.archives for n in (a.codename, a.suite) if n)
+        raise ResolutionError(f"no source has the suite {term.suite} of `{text}`", where=where,
+                              why=f"there are {', '.join(names) or 'none'}")  # fmt: skip
+    found = [p for p in versions if p.archive in archives]
+    if not found:
+        why = f"it is in {', '.join(dict.fromkeys(p.archive.codename for p in versions if p.archive))}"
+        raise ResolutionError(f"{term.suite} has no package {term.name}", where=where, why=why)
+    _choose_with_needs(catalogue, found[0], archives)
+    return found[0]
+
+
+def _choose_with_needs(catalogue: Catalogue, package: Package, archives: Sequence[object]) -> None:
+    """Choose a suite's version, and that suite's version of what it needs where the candidate does not do."""
+    queue = [package]
+    while queue:
+        package = queue.pop()
+        catalogue.chosen[package.name] = package
+        for group in needs_of(package):
+            if any(catalogue.solutions(relation) for relation in group):
+                continue
+            for relation in group:
+                better = [
+                    p
+                    for p in catalogue.versions(relation.name)
+                    if p.archive in archives and satisfied_by(relation, p, catalogue.architecture)
+                ]
+                if better and relation.name not in catalogue.chosen:
+                    queue.append(better[0])
+                    break
+
+
+def _virtual(catalogue: Catalogue, term: Term, text: str, where: Origin) -> Package:
+    """A purely virtual name stands for its provider if there is one only, as for apt."""
+    relation = Relation(term.name, "", term.relation, term.version)
+    providers = {p.name: p for p in catalogue.providers(term.name) if catalogue.candidate(p.name) is p}
+    if not providers:
+        raise unknown(term.name, catalogue.names(), f"asked for as `{text}`", where)
+    if term.relation:
+        providers = {n: p for n, p in providers.items() if satisfied_by(relation, p, catalogue.architecture)}
+    if len(providers) != 1:
+        raise ResolutionError(
+            f"{term.name} is provided by several packages" if providers else f"no version of {term.name} is `{text}`",
+            where=where,
+            why=f"it is a virtual package; {', '.join(sorted(providers)[:12]) or 'nothing'} provides it",
+            hints=(Hint("ask for one of them, or for `a | b`"),) if providers else (),
+        )
+    return next(iter(providers.values()))
+
+
+def _forbid(catalogue: Catalogue, request: Request, wanted: set[str]) -> set[str]:
+    """The names that `name-` keeps out: none for a virtual name, none if the same name is asked for."""
+    name = request.terms[0].name
+    if not catalogue.versions(name):
+        if not catalogue.providers(name):
+            raise unknown(name, catalogue.names(), f"asked for as `{request.text}`", _where(request))
+        return set()
+    return set() if name in wanted else {name}

@@ -1,0 +1,118 @@
+"""Why there is no answer, in the user's words: a chain from what was asked to where it breaks; solves nothing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from stackbuild.core.errors import Hint, ResolutionError
+from stackbuild.core.origin import Origin
+from stackbuild.packages.package import Package
+from stackbuild.packages.solve import Clash, Item
+
+
+def near(name: str, names: Collection[str], count: int = 3) -> list[str]:
+    """Names that a person may have meant, best first. Cost: some 50 milliseconds for 60,000 names."""
+    likely = [n for n in names if abs(len(n) - len(name)) <= 3 and (n[:1] == name[:1] or n[1:3] == name[1:3])]
+    found = difflib.get_close_matches(name, likely, count, 0.75)
+    if len(found) < count and len(name) > 3:
+        found += sorted((n for n in names if n.startswith(name) and n not in found), key=len)[: count - len(found)]
+    return found
+
+
+def unknown(name: str, names: Collection[str], what: str, where: Origin | None) -> ResolutionError:
+    """No index has this name."""
+    close = near(name, names)
+    hints = [Hint(f"did you mean {' or '.join(close)}?")] if close else []
+    hints.append(Hint("another suite, component or [[packages.source]] may have it"))
+    return ResolutionError(f"there is no package {name}", where=where, why=what, hints=hints)
+
+
+def no_version(request: str, name: str, versions: Sequence[str], where: Origin | None) -> ResolutionError:
+    """The name exists, no version of it is what was asked for."""
+    return ResolutionError(
+        f"no version of {name} is `{request}`",
+        where=where,
+        why=f"there {'is' if len(versions) == 1 else 'are'} {', '.join(versions[:8])}"
+        + ("…" if len(versions) > 8 else ""),
+        hints=(Hint("ask for a version that exists, or for none"), Hint("another suite or snapshot may have it")),
+    )
+
+
+def unsolvable(
+    clashes: Sequence[Clash],
+    items: Sequence[Item],
+    asked: Mapping[str, str],
+    versions_of: Callable[[str], Sequence[str]],
+    where: Origin | None,
+) -> ResolutionError:
+    """A contradiction as a chain. asked: text of a dependency -> the user's word for it, in order."""
+    lines = _chain(clashes, items, asked)
+    users = list(dict.fromkeys(word for word in asked.values() if any(word in line for line in lines)))
+    return ResolutionError(
+        "the requests have no solution together"
+        if len(users) > 1
+        else f"{(users or ['the request'])[0]} cannot be installed",
+        where=where,
+        why="; ".join(lines),
+        hints=tuple(_hints(clashes, users, versions_of)),
+    )
+
+
+def _chain(clashes: Sequence[Clash], items: Sequence[Item], asked: Mapping[str, str]) -> list[str]:
+    """The rules of the contradiction, ordered from the requests down, each once; the break comes last."""
+    answers: dict[str, list[Package]] = {}
+    for item in items:
+        for text in item.answers:
+            answers.setdefault(text, []).append(item.package)
+    needs = [c for c in clashes if c.kind == "needs" and c.package]
+    breaks = [c for c in clashes if c.kind in ("conflicts", "same name", "nothing provides")]
+    involved = {c.package.key for c in (*needs, *breaks) if c.package} | {c.other.key for c in breaks if c.other}
+    lines: dict[str, None] = {}
+    seen: set[tuple[str, str, str]] = set()
+    queue: list[Package] = []
+    for text, word in asked.items():
+        found = [p for p in answers.get(text, []) if p.key in involved]
+        if found:
+            lines[f"{word} was asked for"] = None
+            queue += found
+    while queue:
+        package = queue.pop(0)
+        if package.key in seen:
+            continue
+        seen.add(package.key)
+        for clash in needs:
+            if clash.package is not None and clash.package.key == package.key:
+                lines[f"{package} needs {clash.text}"] = None
+                queue += [p for p in answers.get(clash.text, []) if p.key in involved]
+    for clash in breaks:
+        lines[_break(clash)] = None
+    return list(lines)
+
+
+def _break(clash: Clash) -> str:
+    text = clash.text.removeprefix("!")
+    if clash.kind == "nothing provides":
+        return (
+            f"{clash.package} needs {text}, and nothing can provide it" if clash.package else f"nothing provides {text}"
+        )
+    if clash.kind == "same name":
+        return f"{clash.package} and {clash.other} cannot both be there"
+    if clash.other is not None and clash.other.name != text:
+        return f"{clash.package} conflicts with {text}, which {clash.other} is"
+    return f"{clash.package} conflicts with {clash.other}"
+
+
+def _hints(clashes: Sequence[Clash], users: Sequence[str], versions_of: Callable[[str], Sequence[str]]) -> list[Hint]:
+    hints = []
+    for clash in clashes:
+        if clash.kind == "nothing provides":
+            name = clash.text.partition(" ")[0].partition(":")[0]
+            versions = versions_of(name)
+            if versions:
+                hints.append(Hint(f"of {name} there {'is' if len(versions) == 1 else 'are'} {', '.join(versions[:5])}"))
+            else:
+                hints.append(Hint(f"no source has {name}: add the suite, component or source that does"))
+    if len(users) > 1:
+        hints.append(Hint(f"leave out one of {', '.join(users)}"))
+    return list(dict.fromkeys(hints))
