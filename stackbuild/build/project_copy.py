@@ -11,6 +11,7 @@ from typing import Any
 from stackbuild.build.own_layer import changed
 from stackbuild.core.action import Action, Room
 from stackbuild.core.digest import chunks, finish
+from stackbuild.core.errors import StepError
 
 
 def lay_out(action: Action, room: Room, entries: Sequence[Sequence[Any]], folder: Path, epoch: int) -> None:
@@ -22,6 +23,8 @@ def lay_out(action: Action, room: Room, entries: Sequence[Sequence[Any]], folder
     folder.mkdir()
     folders = {folder}
     for path, kind, target in sorted(map(tuple, entries)):
+        if any(name.startswith(".wh.") for name in path.split("/")):
+            raise StepError(f"{path} cannot be an input", why="names that begin with `.wh.` mean deletions")
         place = folder / path
         parents = [above for above in (place, *place.parents) if above.is_relative_to(folder)]
         for above in reversed(parents if kind == "dir" else parents[1:]):

@@ -213,10 +213,16 @@ def copy_whole(source: bytes, target: bytes) -> None:
     if not stat.S_ISDIR(os.lstat(source).st_mode):
         copy_entry(source, os.lstat(source), target)
         return
-    copy_entry(source, os.lstat(source), target)
+    top = os.lstat(source)
+    copy_entry(source, top, target)
+    folders = [(target, top.st_mtime_ns)]
     for path, real, info in MergedTree([Path(os.fsdecode(source))]).walk():
         if not stat.S_ISSOCK(info.st_mode):
             copy_entry(real, info, target + b"/" + path)
+        if stat.S_ISDIR(info.st_mode):
+            folders.append((target + b"/" + path, info.st_mtime_ns))
+    for folder, mtime in reversed(folders):  # they got a new mtime with each entry
+        os.utime(folder, ns=(mtime, mtime))
 
 
 def copy_back(path: bytes, source: bytes) -> None:
