@@ -50,7 +50,7 @@ def _open(node: Any) -> Any:
     if made.get("type") == "array" and "items" in made:
         made["items"] = {"anyOf": [made["items"], _RESET_ITEM]}
     if made.get("type") in ("integer", "number", "boolean") or ("enum" in made and made.get("type") != "string"):
-        kept = {key: made.pop(key) for key in ("description", "default") if key in made}
+        kept: dict[str, Any] = {key: made.pop(key) for key in ("description", "default") if key in made}
         made = {**kept, "anyOf": [made, _TEMPLATE]}
     return made
 
