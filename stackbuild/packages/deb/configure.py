@@ -34,6 +34,7 @@ from stackbuild.packages.deb.diversions import (
 )  # fmt: skip
 from stackbuild.packages.deb.footprint import Shipped, whiteouts
 from stackbuild.packages.deb.fragment import INFO, Item, items
+from stackbuild.packages.deb.reference import turns
 from stackbuild.packages.deb.scripts import FIRST, Shell
 from stackbuild.packages.deb.tree import Tree
 from stackbuild.packages.deb.tree_write import put_all
@@ -48,7 +49,7 @@ class NotThisWay(Exception):
 def reason_against(wave: Wave, shipped: Sequence[Shipped], root: Path) -> str:
     """Why the fast way is not open to this wave; "" if it is. root: the tree below."""
     below = look_below(wave, shipped, root)
-    return next(reasons_for_reference(shipped, below, wave.remove), "")
+    return next(reasons_for_reference(shipped, below, wave.remove, first=wave.first), "")
 
 
 def look_below(wave: Wave, shipped: Sequence[Shipped], root: Path) -> Below:
@@ -89,11 +90,12 @@ def _look(base: bytes, path: bytes, modes: dict[bytes, int], absent: set[bytes])
 
 def configure_fast(wave: Wave, shipped: Sequence[Shipped], box: Box, shell: Shell) -> None:
     """box: open over `wave.below`, or over `wave.own` for a first wave. Raises StepError, NotThisWay."""
+    before = turns(wave, box.root)
     folders = {} if wave.first else _folders_below(wave, shipped, box.root)
     if wave.first:
         _register(wave, shipped, box.root)
         shell.preinsts(wave, [p for p in wave.packages if p.name == FIRST[0]])
-        shell.dpkg("--force-depends", "--configure", *(p.selector for p in wave.packages if p.name in FIRST))
+        shell.configure([p for p in wave.packages if p.name in FIRST], "--force-depends")
         shell.answers(wave)
         shell.preinsts(wave, [p for p in wave.packages if p.name != FIRST[0]])
     else:
@@ -106,7 +108,9 @@ def configure_fast(wave: Wave, shipped: Sequence[Shipped], box: Box, shell: Shel
     if not wave.first:
         _register(wave, shipped, box.root)
         _activate(shipped, box.root)
-    shell.configure(wave)
+    for turn in before:
+        shell.configure(turn.configure)
+    shell.finish(wave)
 
 
 def _check_again(wave: Wave, shipped: Sequence[Shipped], root: Path) -> None:

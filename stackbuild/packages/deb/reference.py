@@ -9,8 +9,9 @@ from pathlib import Path
 from stackbuild.host.sandbox.protocol import Bind, Box
 from stackbuild.packages.deb import skeleton
 from stackbuild.packages.deb.archive import open_deb
-from stackbuild.packages.deb.database import AVAILABLE, STATUS
+from stackbuild.packages.deb.database import AVAILABLE, STATUS, status_entries
 from stackbuild.packages.deb.fragment import INFO, items
+from stackbuild.packages.deb.order import Round, rounds
 from stackbuild.packages.deb.scripts import FIRST, PACKAGES, Shell
 from stackbuild.packages.deb.tree import Tree
 from stackbuild.packages.deb.tree_write import put_all
@@ -24,16 +25,29 @@ def configure_reference(wave: Wave, box: Box, shell: Shell, scratch: Path) -> No
     if wave.first:
         _bootstrap(wave, box)
         shell.preinsts(wave, [p for p in wave.packages if p.name == FIRST[0]])
-        first = [names[p.name, p.architecture] for p in wave.packages if p.name in FIRST]
-        shell.dpkg("--force-depends", *filters, "--install", *first)
+        first = [p for p in wave.packages if p.name in FIRST]
+        shell.dpkg("--force-depends", *filters, "--unpack", *(names[p.name, p.architecture] for p in first))
+        shell.configure(first, "--force-depends")
     shell.answers(wave)
     if wave.remove:
         shell.dpkg("--remove", *wave.remove)
     force = ("--force-depends",) if wave.first else ("--auto-deconfigure",)
-    todo = [n for (name, _), n in names.items() if not (wave.first and name in FIRST)]
-    shell.dpkg(*force, *filters, "--unpack", *todo)
-    shell.configure(wave)
+    for turn in turns(wave, box.root):
+        todo = [names[p.name, p.architecture] for p in turn.unpack if not (wave.first and p.name in FIRST)]
+        if todo:
+            shell.dpkg(*force, *filters, "--unpack", *todo)
+        shell.configure(turn.configure)
+    shell.finish(wave)
     _restore_volatile(wave, box)
+
+
+def turns(wave: Wave, root: Path) -> list[Round]:
+    """The rounds of unpack and configure. A first wave has one: its Pre-Depends are a ring that force must cut."""
+    if wave.first:
+        return [Round(wave.packages, ())]
+    with Tree(root) as tree:
+        entries = status_entries(tree.read(STATUS) or b"")
+    return rounds(wave.packages, {(entry.name, entry.architecture): entry for entry in entries})
 
 
 def _bring_in(wave: Wave, shell: Shell, scratch: Path) -> dict[tuple[str, str], str]:

@@ -48,6 +48,7 @@ class Shell:
         self._box, self._output = box, output
         self._env = environment(wave.epoch)
         self._tail = b""
+        self._configured: set[str] = set()
         scratch.mkdir(parents=True, exist_ok=True)
         self._scratch = scratch
         self.binds: list[Bind] = []
@@ -74,10 +75,16 @@ class Shell:
         """Run the tree's own dpkg."""
         self.run((*DPKG, *arguments))
 
-    def configure(self, wave: Wave) -> None:
-        """Configure the wave in the order of the lock, so that ids are given out in it, then what is left over."""
-        done = FIRST if wave.first else ()
-        self.dpkg("--configure", *(package.selector for package in wave.packages if package.name not in done))
+    def configure(self, packages: Sequence[Package], *options: str) -> None:
+        """Configure those of the packages that are not yet, in this order: ids are given out in it."""
+        todo = [package.selector for package in packages if package.selector not in self._configured]
+        if todo:
+            self.dpkg(*options, "--configure", *todo)
+            self._configured.update(todo)
+
+    def finish(self, wave: Wave) -> None:
+        """Configure the rest of the wave, and run what triggers are left."""
+        self.configure(wave.packages)
         self.dpkg("--configure", "--pending")
 
     def preinsts(self, wave: Wave, packages: Sequence[Package]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from stackbuild.packages.deb.database import Entry, conffile_paths
 from stackbuild.packages.deb.diversions import Diversion
 from stackbuild.packages.deb.footprint import Shipped
+from stackbuild.packages.deb.order import unmet_predepends
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,9 @@ class Below:
     gone: Collection[bytes]
 
 
-def reasons_for_reference(wave: Sequence[Shipped], below: Below, removes: Sequence[str] = ()) -> Iterator[str]:
+def reasons_for_reference(
+    wave: Sequence[Shipped], below: Below, removes: Sequence[str] = (), *, first: bool = False
+) -> Iterator[str]:
     """Each reason why only dpkg itself can do it; none: the fast way gives the same tree."""
     if removes:
         yield f"{removes[0]} is removed"
@@ -38,6 +41,9 @@ def reasons_for_reference(wave: Sequence[Shipped], below: Below, removes: Sequen
             yield f"{package.name} is in the tree already ({old.version}, {old.status})"
         elif others:
             yield f"{package.name} is in the tree for another architecture"
+        if "preinst" in package.control and not first:
+            for need in unmet_predepends(package, [one.package for one in wave], below.installed):
+                yield f"the preinst of {package.name} needs {need.name}, which is of the same wave"
         if conffile_paths(_control(shipped, "conffiles")) is None:
             yield f"{package.name} has configuration files with flags"
     yield from _conflicts_inside(wave)
