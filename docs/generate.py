@@ -23,13 +23,15 @@ NOTE = "<!-- Made by scripts/docs from the program; change it there. -->\n"
 
 
 EVENTS = """\
-`--progress json` writes one object per line on stderr. Every object has `"v": {version}` and `"type"`. A field may be added
-within a version; a changed meaning is a new version. If the command fails, the last line has the type "error": what, where
-(level, file, line, key), why, hints (text, command), output, errors (likewise, one per mistake), exit_code.
+`--progress json` writes one object per line on stderr. Every object has `"v": {version}` and
+`"type"`. A field may be added within a version; a changed meaning is a new version. If the command
+fails, the last line has the type "error": what, where (level, file, line, key), why, hints (text,
+command), output, errors (likewise, one per mistake), exit_code.
 """
 ERRORS = """\
-An error says what failed, where (file:line: key), why, the last output of what failed, and hints with commands that can be
-pasted. Several mistakes of one file are told at once. There is no traceback for bad input.
+An error says what failed, where (file:line: key), why, the last output of what failed, and hints
+with commands that can be pasted. Several mistakes of one file are told at once. There is no
+traceback for bad input.
 """
 
 
