@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stackbuild.build.images import layer_blobs
+from stackbuild.build.images import layer_results
 from stackbuild.build.scheduler import Scheduler, Tools
 from stackbuild.core.action import ActionResult, Blob, canonical
 from stackbuild.core.digest import Digest, digest_of
@@ -24,7 +24,7 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 class BuiltImage:
     """An image that is in the store. document: raw bytes of the manifest or index that `digest` names.
 
-    folders: the unpacked layers of this machine's platform, lowest first, if they were asked for.
+    layers: of the first platform, for `folders_of`.
     """
 
     name: str
@@ -51,9 +51,9 @@ def image_of(plan: Plan, results: Mapping[str, ActionResult], blobs: ObjectStore
     made = [(plan.steps[goal], results[goal]) for goal in plan.goals]
     manifests = tuple(result.outputs["manifest"] for _, result in made)
     size = sum(int(result.facts["layers_size"]) for _, result in made)
-    step, result = made[0]
+    _, result = made[0]
     config = json.loads(blobs.read(result.outputs["config"].digest))
-    layers = tuple(results[id] for id in step.tree)
+    layers = layer_results(result.facts["layers"], result.facts["base_layers"])
     if len(made) == 1:
         document = blobs.read(manifests[0].digest)
         return BuiltImage(
@@ -90,5 +90,4 @@ def announce(image: BuiltImage, tools: Tools) -> None:
 
 def folders_of(image: BuiltImage, tools: Tools) -> list[Path]:
     """The unpacked layers of the image's first platform, lowest first; unpacks what is not yet."""
-    layers = [result for result in image.layers if layer_blobs(result)]
-    return [folder for _, folder in tools.folders.of(layers)]
+    return [folder for _, folder in tools.folders.of(image.layers)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stackbuild.core.action import ActionResult, Blob
-from stackbuild.core.digest import Digest
+from stackbuild.core.digest import Digest, digest_of
 from stackbuild.core.errors import HostError
 from stackbuild.store.objects import ObjectStore
 from stackbuild.store.trees import TreeStore
@@ -28,6 +28,30 @@ def layer_blobs(result: ActionResult) -> list[tuple[Blob, Digest, dict[str, Any]
     if facts.get("empty") or "layer" not in result.outputs:
         return []
     return [(result.outputs["layer"], Digest(facts["diff_id"]), dict(facts))]
+
+
+def chain_id(diff_ids: Sequence[Digest]) -> Digest:
+    """The ChainID of these layers, at least one, applied in order (image-spec, config.md)."""
+    chain, *rest = diff_ids
+    for diff_id in rest:
+        chain = digest_of(f"{chain} {diff_id}".encode())
+    return chain
+
+
+def layer_results(layers: Sequence[dict[str, Any]], of_base: int) -> tuple[ActionResult, ...]:
+    """What `LayerFolders.of` reads, from the layers (digest, size, diff_id) of an image alone.
+
+    of_base: how many of the lowest ones are foreign: they are unpacked over each other into one folder.
+    """
+    base, own = list(layers[:of_base]), layers[of_base:]
+    found = [
+        ActionResult({"layer": Blob(Digest(layer["digest"]), layer["size"])}, {"diff_id": layer["diff_id"]})
+        for layer in own
+    ]
+    if base:
+        chain = chain_id([Digest(layer["diff_id"]) for layer in base])
+        found.insert(0, ActionResult({}, {"layers": base, "chain_id": chain}))
+    return tuple(found)
 
 
 class LayerFolders:

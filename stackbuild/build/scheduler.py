@@ -19,6 +19,7 @@ from stackbuild.plan.graph import Plan
 from stackbuild.plan.step import ActionKind, LocalKind, Step, StepKind
 
 DOWNLOADS = 4  # kept-alive connections in use at once; more gain nothing (FACTS)
+USUAL_SECONDS = {"configure": 2.0, "run": 2.0, "unpack": 0.5}  # of a step that was never built
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Scheduler:
 
     def _run(self, waiting: dict[str, Outlook]) -> None:
         running: dict[Future[ActionResult], str] = {}
+        self._weight = self._longest_paths()
         with ThreadPoolExecutor(self._jobs) as work, ThreadPoolExecutor(DOWNLOADS) as downloads:
             try:
                 while waiting or running:
@@ -93,11 +95,28 @@ class Scheduler:
         work: ThreadPoolExecutor,
         downloads: ThreadPoolExecutor,
     ) -> None:
-        for id, outlook in list(waiting.items()):
-            if all(before in self._results for before in outlook.step.after):
-                pool = downloads if outlook.step.kind == "fetch" else work
-                running[pool.submit(self._one, outlook)] = id
-                del waiting[id]
+        """Downloads start at once; of the rest as many as there are jobs, the longest way to the goal first."""
+        ready = [o for o in waiting.values() if all(before in self._results for before in o.step.after)]
+        free = self._jobs - sum(self._plan.steps[id].kind != "fetch" for id in running.values())
+        for outlook in sorted(ready, key=lambda o: -self._weight[o.step.id]):
+            id = outlook.step.id
+            if outlook.step.kind == "fetch":
+                running[downloads.submit(self._one, outlook)] = id
+            elif free > 0:
+                running[work.submit(self._one, outlook)] = id
+                free -= 1
+            else:
+                continue
+            del waiting[id]
+
+    def _longest_paths(self) -> dict[str, float]:
+        """For each step the seconds from its start to the end of the plan, were there processors without end."""
+        weight: dict[str, float] = {}
+        for step in reversed(self._plan.order()):
+            seconds = self._tools.cache.last_seconds(step)
+            own = USUAL_SECONDS.get(step.kind, 0.1) if seconds is None else seconds
+            weight[step.id] = own + max((weight[after] for after in self._plan.graph.successors(step.id)), default=0.0)
+        return weight
 
     def _collect(self, id: str, future: Future[ActionResult]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""A shell in the tree of a step as it was left: `python -m stackbuild.build.shell REQUEST`, on the caller's terminal."""
+"""A shell in the tree of a step as it was left, on the caller's terminal (run as a process)."""
 
 from __future__ import annotations
 

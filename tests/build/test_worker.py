@@ -20,7 +20,7 @@ IMAGE = {"config": {"Env": ["A=b"]}, "annotations": {}, "epoch": 315532801}
 
 
 def assemble(**changes: object) -> Action:
-    params = {"image": IMAGE, "layers": [], "base_history": []} | changes
+    params = {"image": IMAGE, "layers": [], "base_history": [], "base_layers": 0} | changes
     return Action("assemble", params, {}, (), ("manifest", "config"), "linux/amd64")
 
 

@@ -48,6 +48,9 @@ class Memory:
         self.results[plan_key] = self.results[content_key] = result
         self.history[step.id] = inputs
 
+    def last_seconds(self, step: Step) -> float | None:
+        return None
+
     def last(self, step: Step) -> Inputs | None:
         return self.history.get(step.id)
 

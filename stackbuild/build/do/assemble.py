@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from stackbuild.core.action import Action, Room, canonical
-from stackbuild.core.digest import Digest, digest_of
+from stackbuild.core.digest import digest_of
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -17,11 +16,12 @@ LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 def do(action: Action, room: Room) -> Mapping[str, Any]:
     """params: "image" {"config": {...}, "annotations": {...}, "epoch": seconds}, "layers" (lowest first: digest,
-    size, diff_id, compression or media_type, created_by) and "base_history" (kept before our own entries)."""
+    size, diff_id, compression or media_type, created_by), "base_layers" (how many of them are the base's) and
+    "base_history" (kept before our own entries). The facts tell a later command the layers without their steps."""
     params = action.params
     layers = params["layers"]
     image = params["image"]
-    config = canonical(_config(action.platform, image, layers, params["base_history"]))
+    config = canonical(_config(action.platform, image, layers, params))
     manifest = canonical(
         {
             "schemaVersion": 2,
@@ -43,19 +43,19 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
     return {
         "media_type": MANIFEST,
         "layers_size": sum(layer["size"] for layer in layers),
-        "chain": chain_id([Digest(layer["diff_id"]) for layer in layers]),
+        "layers": [{key: layer[key] for key in ("digest", "size", "diff_id")} for layer in layers],
+        "base_layers": params["base_layers"],
     }
 
 
 def _config(
-    platform: str, image: Mapping[str, Any], layers: list[Mapping[str, Any]], base_history: list[Any]
+    platform: str, image: Mapping[str, Any], layers: list[Mapping[str, Any]], params: Mapping[str, Any]
 ) -> dict[str, Any]:
     os, architecture, *variant = platform.split("/")
     created = datetime.fromtimestamp(image["epoch"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    of_base = sum(not entry.get("empty_layer", False) for entry in base_history)
-    ours = layers[of_base:] if base_history else layers
+    ours = layers[params["base_layers"] :]
     history = [
-        *base_history,
+        *params["base_history"],
         *({"created": created, "created_by": layer["created_by"], "comment": "stackbuild"} for layer in ours),
     ]
     return {
@@ -67,11 +67,3 @@ def _config(
         "rootfs": {"type": "layers", "diff_ids": [layer["diff_id"] for layer in layers]},
         "history": history,
     }
-
-
-def chain_id(diff_ids: list[Digest]) -> str:
-    """The ChainID of these layers applied in order (image-spec, config.md); "" for no layer."""
-    chain = ""
-    for diff_id in diff_ids:
-        chain = f"sha256:{hashlib.sha256(f'{chain} {diff_id}'.encode()).hexdigest()}" if chain else str(diff_id)
-    return chain

@@ -39,7 +39,12 @@ class Assemble:
         base = next((results[id].facts for id in step.tree if "chain_id" in results[id].facts), None)
         return Action(
             kind="assemble",
-            params={**step.params, "layers": layers, "base_history": base["history"] if base else []},
+            params={
+                **step.params,
+                "layers": layers,
+                "base_history": base["history"] if base else [],
+                "base_layers": len(base["layers"]) if base else 0,
+            },
             inputs={},
             tree=(),
             outputs=("manifest", "config"),
