@@ -35,7 +35,10 @@ class Answer(Protocol):
 
 
 class Downloader(Protocol):
-    """How bytes come from a URL: pooled, kept-alive connections; retries are its own affair."""
+    """How bytes come from a URL: net.client.Client does. Retries and kept-alive connections are its own affair.
+
+    proxy: a URL, "DIRECT" for none, None for the environment's.
+    """
 
     def get(self, url: str, *, headers: Mapping[str, str], proxy: str | None) -> AbstractContextManager[Answer]:
         """Raises NetworkError if nobody answers; any status is an answer."""
@@ -176,7 +179,7 @@ class Fetcher:
             with _LocalFile(url, int(headers.get("range", "bytes=0-")[6:-1])) as local:
                 yield local
         else:
-            with self.downloader.get(url, headers=headers, proxy=proxy) as answer:
+            with self.downloader.get(url, headers=headers, proxy="DIRECT" if proxy == "" else proxy) as answer:
                 yield answer
 
     def text(
@@ -262,7 +265,7 @@ class _LocalFile:
 
     def __enter__(self) -> _LocalFile:
         try:
-            self._file = open(self._path, "rb")  # noqa: SIM115
+            self._file = open(self._path, "rb")
             self._file.seek(self._offset)
         except (FileNotFoundError, IsADirectoryError):
             self.status = 404

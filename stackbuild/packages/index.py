@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from stackbuild.core.files import write_file
 from stackbuild.packages.package import Archive, Package
@@ -133,7 +134,8 @@ class Index:
     def _package(self, number: int, archive: Archive | None) -> Package:
         a, b = self._offset[number], self._offset[number + 1]
         fields = self._data[self._lines + a : self._lines + b].decode("utf-8", "surrogateescape").split("\t")
-        return Package(*fields[:8], int(fields[8] or 0), *fields[9:], archive)  # type: ignore[arg-type]
+        values: list[Any] = [*fields[:8], int(fields[8] or 0), *fields[9:], archive]
+        return Package(*values)
 
     def packages(self, name: str, archive: Archive | None) -> list[Package]:
         """The packages of this name, in the index's order."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from stackbuild.core.digest import Digest
 
+NO_DIGEST = Digest("")
+
 
 @dataclass(frozen=True, slots=True)
 class Archive:
@@ -20,7 +22,7 @@ class Archive:
     suite: str = ""
     codename: str = ""
     date: str = ""
-    release: Digest = Digest("")
+    release: Digest = NO_DIGEST
     priority: int = 500
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stackbuild.core.errors import Hint, NetworkError
-from stackbuild.packages.source import Keys, Source
+from stackbuild.packages.source import Source
 
 LIMIT = 16 << 20  # bytes of a keyring
 
@@ -121,12 +121,11 @@ def _read(file: Path, source: Source, name: str) -> list[Any]:
 def _certificates(file: str, mtime: int, size: int) -> tuple[Any, ...]:
     import pysequoia
 
-    if size > LIMIT:
-        raise ValueError("it is too large")
+    if not Path(file).is_file() or size > LIMIT:  # a pipe or a device would never end
+        raise ValueError("it is not a file, or too large")
+    data = Path(file).read_bytes()
     try:
-        return tuple(pysequoia.Cert.split_bytes(Path(file).read_bytes()))
-    except OSError:
-        raise
+        return tuple(pysequoia.Cert.split_bytes(data))
     except Exception as error:
         raise ValueError(str(error).split("\n", 1)[0]) from None
 

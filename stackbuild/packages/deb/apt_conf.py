@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from stackbuild.core.origin import Origin
+from stackbuild.packages.deb import foreign
 
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|([{};])|([^\s{};"]+)')
 _COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*")|//[^\n]*|/\*.*?\*/|^[ \t]*#[^\n]*', re.M | re.S)
@@ -44,18 +45,12 @@ def parse(text: str, file: str) -> dict[str, tuple[str, Origin]]:
 
 def read(root: Path = Path("/")) -> dict[str, tuple[str, Origin]]:
     """The settings of apt.conf.d and apt.conf below `root`, later files win. What cannot be read is left out."""
-    folder = root / "etc/apt/apt.conf.d"
-    try:
-        files = sorted(p for p in folder.iterdir() if _FILE.match(p.name) and p.is_file())
-    except OSError:
-        files = []
+    files = [f"etc/apt/apt.conf.d/{n}" for n in foreign.names(root, "etc/apt/apt.conf.d") if _FILE.match(n)]
     found: dict[str, tuple[str, Origin]] = {}
-    for file in [*files, root / "etc/apt/apt.conf"]:
-        try:
-            text = file.read_text("utf-8", "replace")
-        except OSError:
-            continue
-        found.update(parse(text, str(file)))
+    for file in [*files, "etc/apt/apt.conf"]:
+        text = foreign.text(root, file)
+        if text is not None:
+            found.update(parse(text, str(root / file)))
     return found
 
 

@@ -111,7 +111,8 @@ class Walk:
         if package.installed:
             return True
         groups = [*relations(package.pre_depends), *relations(package.depends)]
-        whole = all([self._answer(package, group) for group in groups])
+        answered = [self._answer(package, group) for group in groups]  # all of them: apt marks on after a failure
+        whole = all(answered)
         if self.recommends and whole:
             for group in relations(package.recommends):
                 self._answer(package, group, needed=False)

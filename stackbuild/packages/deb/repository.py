@@ -17,7 +17,7 @@ from stackbuild.core.digest import hex_of
 from stackbuild.core.errors import Hint, NetworkError
 from stackbuild.core.events import Note
 from stackbuild.core.files import write_file
-from stackbuild.core.paths import ensure
+from stackbuild.core.paths import StorePaths, ensure
 from stackbuild.packages.deb.packages_index import build_index
 from stackbuild.packages.deb.release import IndexFile, Release, by_hash, uncompressed
 from stackbuild.packages.fetch import Fetcher, Wanted
@@ -84,7 +84,7 @@ def open_release(source: Source, fetcher: Fetcher, now: float) -> tuple[Source, 
             Note(f"{source.base} is used although nothing proves where it comes from (trusted)", "warning")
         )
     name = _name(source)
-    store = fetcher.paths.indexes / "release" / hashlib.sha256(source.base.encode()).hexdigest()
+    store = release_store(source, fetcher.paths)
     old, headers = _remembered(store)
     fresh = None if fetcher.offline and old is not None else _fetch_release(source, fetcher, headers, name)
     if fresh is None:  # 304, or offline
@@ -101,6 +101,11 @@ def open_release(source: Source, fetcher: Fetcher, now: float) -> tuple[Source, 
     _check_suite(release, source, name, fetcher)
     release.check_dates(source, name, now)
     return source, release
+
+
+def release_store(source: Source, paths: StorePaths) -> Path:
+    """Where the last verified Release of a source is remembered."""
+    return paths.indexes / "release" / hashlib.sha256(source.base.encode()).hexdigest()
 
 
 Signed = tuple[bytes, bytes | None]  # a message, and its detached signature if it is not inside

@@ -1,4 +1,4 @@
-"""Requests to packages: apt's words for versions, suites and architectures answered from a catalogue; no dependencies."""
+"""Requests to packages: apt's words for versions, suites and architectures from a catalogue; no dependencies."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.events import Listener, Note, nobody
 from stackbuild.core.origin import Origin
-from stackbuild.packages.deb import apt_conf
+from stackbuild.packages.deb import apt_conf, foreign
 from stackbuild.packages.source import Keys, Source
 
 _ONE_LINE = re.compile(
@@ -112,33 +112,25 @@ def signed_by(value: str) -> Keys:
 
 def host_release(root: Path = Path("/")) -> tuple[str, str]:
     """The distribution that this machine runs, as ("debian", "bookworm"); ("", "") if it does not say."""
-    try:
-        text = (root / "etc/os-release").read_text("utf-8", "replace")
-    except OSError:
-        return "", ""
+    text = foreign.text(root, "etc/os-release") or foreign.text(root, "usr/lib/os-release") or ""
     found = dict(re.findall(r'^([A-Z_]+)="?([^"\n]*)"?$', text, re.M))
     return found.get("ID", ""), found.get("VERSION_CODENAME", "")
 
 
 def host_files(root: Path = Path("/")) -> list[Source]:
     """All enabled sources below etc/apt, in apt's order: sources.list, then sources.list.d by name."""
-    folder = root / "etc/apt/sources.list.d"
-    try:
-        parts = sorted(p for p in folder.iterdir() if p.suffix in (".list", ".sources"))
-    except OSError:
-        parts = []
+    folder = "etc/apt/sources.list.d"
+    parts = [f"{folder}/{n}" for n in foreign.names(root, folder) if n.endswith((".list", ".sources"))]
     sources: list[Source] = []
-    for file in [root / "etc/apt/sources.list", *parts]:
-        try:
-            text = file.read_text("utf-8", "replace")
-        except OSError:
-            continue
-        sources += (parse_deb822 if file.suffix == ".sources" else parse_one_line)(text, str(file))
+    for file in ["etc/apt/sources.list", *parts]:
+        text = foreign.text(root, file)
+        if text is not None:
+            sources += (parse_deb822 if file.endswith(".sources") else parse_one_line)(text, str(root / file))
     return sources
 
 
 def host_sources(distro: str, listener: Listener = nobody, root: Path = Path("/")) -> list[Source]:
-    """The host's own sources for `distro` ("debian/bookworm"), under the host's own apt settings; [] if it runs another.
+    """The host's own sources for `distro` ("debian/bookworm"), under the host's own apt settings; [] if it is another.
 
     Another release of the host's distribution: the same archives, with that release's suites.
     Each check that the host's settings switch off is said to the listener.
@@ -154,23 +146,39 @@ def host_sources(distro: str, listener: Listener = nobody, root: Path = Path("/"
             for s in sources
             if host_codename and re.match(rf"{re.escape(host_codename)}(-|\Z)", s.suite)
         ]
+    return under_settings(sources, listener, root, "this host's")
+
+
+def under_settings(sources: list[Source], listener: Listener, root: Path, whose: str) -> list[Source]:
+    """The sources of a root file system under its apt settings. Only this machine's own name a proxy that counts."""
     settings = apt_conf.read(root)
     valid, valid_origin = apt_conf.switch(settings, "Acquire::Check-Valid-Until", True)
     date, date_origin = apt_conf.switch(settings, "Acquire::Check-Date", True)
-    if sources:
-        for on, name, origin in ((valid, "Check-Valid-Until", valid_origin), (date, "Check-Date", date_origin)):
-            if not on:
-                listener(Note(f"package indexes: {name} is off in this host's apt settings ({origin})", "warning"))
+    for on, name, origin in ((valid, "Check-Valid-Until", valid_origin), (date, "Check-Date", date_origin)):
+        if sources and not on:
+            listener(Note(f"package indexes: {name} is off in {whose} apt settings ({origin})", "warning"))
     return [
         replace(
             s,
             check_valid_until=s.check_valid_until and valid,
             check_date=s.check_date and date,
-            proxy=apt_conf.proxy(settings, s.url),
+            proxy=apt_conf.proxy(settings, s.url) if whose == "this host's" else None,
             keys=_below(s.keys, root),
         )
         for s in sources
     ]
+
+
+def base_sources(root: Path, listener: Listener = nobody) -> list[Source]:
+    """What `apt-get` in a base image would use: the sources, keys and settings of its unpacked tree at `root`."""
+    from stackbuild.packages.signature import default_keyrings
+
+    sources = under_settings(host_files(root), listener, root, "the base image's")
+    for source in sources:
+        if not source.url.startswith(("http://", "https://")):
+            raise UsageError(f"the base image's source {source} is not reachable from here", where=source.origin)
+    keyrings = default_keyrings(root)
+    return [s if s.keys.files or s.keys.inline else replace(s, keys=replace(s.keys, files=keyrings)) for s in sources]
 
 
 def _below(keys: Keys, root: Path) -> Keys:

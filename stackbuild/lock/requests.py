@@ -1,0 +1,43 @@
+"""What a lock answers, as one digest: base, requests, sources and platforms of a stack; no URL, layer or container."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stackbuild.core.action import canonical
+from stackbuild.core.digest import Digest, digest_of
+from stackbuild.lock.lock import Lock
+from stackbuild.stack.stack import Stack
+
+
+def questions(stack: Stack) -> dict[str, Any]:
+    """All of a stack that a lock depends on, as JSON values (DESIGN, section 6)."""
+    base, packages = stack.base, stack.packages
+    said: dict[str, Any] = {
+        "base": {key: value for key in ("distro", "image", "scratch") if (value := getattr(base, key, None))},
+        "install": [request.text for request in packages.install],  # the order counts: it is the order of waves
+        "recommends": packages.recommends,
+        "platforms": list(stack.image.platforms),
+        "sources": [
+            {
+                "suites": list(source.suites),
+                "components": list(source.components),
+                "architectures": list(source.architectures),
+                "snapshot": source.snapshot or "",
+            }
+            for source in packages.source
+        ],
+    }
+    if base.distro:
+        said["variant"] = base.variant
+    return said
+
+
+def digest(stack: Stack) -> Digest:
+    """The digest of the requests, as the lock holds it."""
+    return digest_of(canonical(questions(stack)))
+
+
+def answers(lock: Lock | None, stack: Stack) -> bool:
+    """Whether the lock is there and answers what the stack asks now."""
+    return lock is not None and lock.requests == digest(stack) and set(lock.platforms) >= set(stack.image.platforms)

@@ -1,0 +1,211 @@
+"""Stack and indexes to a Lock: asks the ecosystem once for each platform; keeps what need not move."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stackbuild.core.clock import Clock
+from stackbuild.core.digest import Digest
+from stackbuild.core.errors import Hint, ResolutionError, UsageError
+from stackbuild.core.events import Note, PhaseFinished, PhaseStarted
+from stackbuild.lock.lock import FORMAT, Lock, LockedArchive, LockedPackage, PlatformLock
+from stackbuild.lock.requests import answers, digest
+from stackbuild.lock.sources import find_sources
+from stackbuild.packages.ecosystem import Ecosystem, Question, Resolution, ecosystem
+from stackbuild.packages.fetch import Fetcher
+from stackbuild.stack.stack import Stack
+
+
+@dataclass(frozen=True, slots=True)
+class BaseTree:
+    """A base image of one platform: the digest of its manifest, and its file system unpacked into one folder."""
+
+    digest: Digest
+    folder: Path
+
+
+Bases = Callable[[str], BaseTree]
+"""Platform -> the base image, found and unpacked. Called only for stacks whose base is an image."""
+
+
+def resolve(
+    stack: Stack,
+    old: Lock | None,
+    fetcher: Fetcher,
+    *,
+    bases: Bases | None = None,
+    move: Sequence[str] | None = None,
+    clock: Clock | None = None,
+    root: Path = Path("/"),
+) -> Lock:
+    """The lock that answers the stack. `old` itself if it does so already and nothing is to move.
+
+    move: None keeps every locked version that still fits; [] moves all packages; names move those.
+    bases: for a stack on a base image. root: this machine's own root (its apt sources).
+    Raises ResolutionError, NetworkError, UsageError.
+    """
+    if move is None and answers(old, stack):
+        assert old is not None
+        return old
+    if move:
+        _known(move, old)
+    started = time.monotonic()
+    fetcher.listener(PhaseStarted("resolve"))
+    keep_base = move is None or bool(move)
+    platforms = {}
+    for platform in stack.image.platforms:
+        before = old.platforms.get(platform) if old is not None else None
+        platforms[platform] = _platform(stack, platform, before, fetcher, bases, move, clock, root)
+    count = sum(len(p.packages) for p in platforms.values())
+    fetcher.listener(PhaseFinished("resolve", time.monotonic() - started, f"{count} packages"))
+    return Lock(
+        requests=digest(stack),
+        platforms=platforms,
+        recipes=dict(old.recipes) if old is not None else {},
+        format=old.format if old is not None and keep_base else FORMAT,
+    )
+
+
+def _known(names: Sequence[str], old: Lock | None) -> None:
+    """Names to move must be locked, else a typing mistake would do nothing and say nothing."""
+    locked = {p.name for platform in (old.platforms.values() if old else ()) for p in platform.packages}
+    for name in names:
+        if name not in locked:
+            from stackbuild.packages.problems import near
+
+            close = near(name, locked)
+            hints = (Hint(f"did you mean {' or '.join(close)}?"),) if close else ()
+            raise UsageError(f"there is no {name} in the lock to update", hints=hints)
+
+
+def _platform(
+    stack: Stack,
+    platform: str,
+    before: PlatformLock | None,
+    fetcher: Fetcher,
+    bases: Bases | None,
+    move: Sequence[str] | None,
+    clock: Clock | None,
+    root: Path,
+) -> PlatformLock:
+    base = None
+    if stack.base.image:
+        if bases is None:
+            raise UsageError("a base image cannot be looked up here", where=stack.origin("base", "image"))
+        base = bases(platform)
+    if base is not None and not stack.packages.install:
+        return PlatformLock(base.digest)
+    if stack.base.scratch and not stack.packages.install:
+        return PlatformLock()
+    family = _family(stack)
+    sources = find_sources(stack, base=base.folder if base else None, listener=fetcher.listener, root=root)
+    question = Question(
+        requests=tuple(stack.packages.install),
+        architecture=family.architecture(platform),
+        variant=stack.base.variant if stack.base.distro else "",
+        recommends=bool(stack.packages.recommends),
+        status=_status(base),
+    )
+    result = _ask(family, question, _keep(before, move), sources, fetcher, clock)
+    for note in result.notes:
+        fetcher.listener(Note(note))
+    return to_lock(result, base.digest if base else None)
+
+
+def _family(stack: Stack) -> Ecosystem:
+    return ecosystem(stack.base.distro or "debian/any")  # a base image without dpkg is refused by what it holds
+
+
+def _status(base: BaseTree | None) -> bytes:
+    if base is None:
+        return b""
+    from stackbuild.packages.deb.foreign import dpkg_status
+
+    status = dpkg_status(base.folder)
+    if not status:
+        raise UsageError(
+            "packages cannot be installed on this base image",
+            why="it has no database of dpkg (/var/lib/dpkg/status)",
+            hints=(Hint("use a Debian or Ubuntu image, or leave [packages] install empty"),),
+        )
+    return status
+
+
+def _keep(before: PlatformLock | None, move: Sequence[str] | None) -> dict[str, str]:
+    if before is None or (move is not None and not move):
+        return {}
+    return {p.name: p.version for p in before.packages if p.name not in (move or ())}
+
+
+def _ask(
+    family: Ecosystem,
+    question: Question,
+    keep: dict[str, str],
+    sources: Sequence[object],
+    fetcher: Fetcher,
+    clock: Clock | None,
+) -> Resolution:
+    """The answer that keeps what is to be kept; if there is none, the answer that is free to move."""
+    from dataclasses import replace
+    from typing import Any, cast
+
+    known = cast(Any, sources)
+    if keep:
+        try:
+            return family.resolve(replace(question, keep=keep), known, fetcher, clock)
+        except ResolutionError:
+            fetcher.listener(Note("the locked versions do not fit together with the requests: they may all move"))
+    return family.resolve(question, known, fetcher, clock)
+
+
+def to_lock(result: Resolution, base: Digest | None = None) -> PlatformLock:
+    """A resolution as the lock holds it."""
+    archives = sorted({p.package.archive for p in result.packages if p.package.archive}, key=lambda a: a.id)
+    ids: dict[str, int] = {}
+    names = {}
+    for archive in archives:  # two archives may call themselves the same
+        ids[archive.id] = ids.get(archive.id, 0) + 1
+        names[archive] = archive.id if ids[archive.id] == 1 else f"{archive.id}#{ids[archive.id]}"
+    return PlatformLock(
+        base,
+        tuple(LockedArchive(names[a], a.origin, a.suite, a.codename, a.date, a.release) for a in archives),
+        tuple(
+            LockedPackage(
+                name=p.package.name,
+                version=p.package.version,
+                architecture=p.package.architecture,
+                sha256=Digest(f"sha256:{p.package.sha256}"),
+                size=p.package.size,
+                archive=names[p.package.archive] if p.package.archive else "",
+                path=p.package.path,
+                source=p.package.source,
+                wave=p.wave,
+                manual=p.manual,
+                depends=p.depends,
+                pre_depends=p.pre_depends,
+                essential=p.package.essential,
+            )
+            for p in result.packages
+        ),
+    )
+
+
+def stale(stack: Stack, old: Lock | None) -> UsageError:
+    """The error of --check and --locked: what the lock does not answer."""
+    if old is None:
+        why = "there is no lock"
+    elif missing := [p for p in stack.image.platforms if p not in old.platforms]:
+        why = f"it has nothing for {', '.join(missing)}"
+    else:
+        why = "base, packages, sources or platforms of the stack have changed since it was written"
+    from stackbuild.core.origin import Origin
+
+    return UsageError(
+        f"{stack.lock_file.name} is stale",
+        where=Origin("lock", str(stack.lock_file)),
+        why=why,
+        hints=(Hint("write it anew and commit it", "stackbuild lock"),),
+    )

@@ -1,0 +1,116 @@
+"""Which archives a stack's packages come from, and where a locked package can be fetched; resolves nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from stackbuild.core.errors import Hint, UsageError
+from stackbuild.core.events import Listener, nobody
+from stackbuild.core.origin import Origin
+from stackbuild.lock.lock import LockedArchive, LockedPackage, PlatformLock
+from stackbuild.packages.fetch import Fetcher, Wanted
+from stackbuild.packages.source import Source
+from stackbuild.stack.stack import Stack
+
+
+def find_sources(
+    stack: Stack, *, base: Path | None = None, listener: Listener = nobody, root: Path = Path("/")
+) -> list[Source]:
+    """The sources of DESIGN section 5: the stack's own; else a base image's, this machine's, or the config's table.
+
+    base: the unpacked tree of the base image. root: this machine's own root. Raises UsageError if there are none.
+    """
+    from stackbuild.packages.deb.sources_list import base_sources, host_release, no_sources, table_sources
+
+    if stack.packages.source:
+        return table_sources(stack.packages.source, lambda n: stack.origin("packages", "source", n), stack.project)
+    distro = stack.base.distro or ""
+    if base is not None:
+        found = base_sources(base, listener)
+        if found:
+            return found
+        distro = "/".join(host_release(base))
+    if distro.strip("/"):
+        from stackbuild.packages.ecosystem import ecosystem
+
+        found = ecosystem(distro).host_sources(distro, listener, root)
+        if found:
+            return found
+        tables = stack.sources.get(distro, ())
+        if tables:
+            origin = stack.origin("sources", distro)
+            folder = Path(origin.file).parent if origin.file else stack.project
+            return table_sources(tables, lambda n: origin, folder)
+    if not distro.strip("/"):
+        raise UsageError(
+            "the packages have no source",
+            where=stack.origin("packages", "install"),
+            why="the base has no distribution and no package sources of its own",
+            hints=(Hint("name the archive with [[packages.source]]"),),
+        )
+    raise no_sources(distro)
+
+
+def locate(
+    package: LockedPackage, archive: LockedArchive, sources: Sequence[Source], fetcher: Fetcher | None = None
+) -> list[tuple[str, str | None]]:
+    """(URL, proxy) of every place that may have a locked package, the likeliest first; the digest decides.
+
+    A source fits if its suite is the archive's codename or suite; what its Release said last time decides the order.
+    """
+    names = {archive.codename, archive.suite} - {""}
+    fitting = [s for s in sources if s.flat or s.suite in names or s.suite in {f"{n}/updates" for n in names}]
+    if fetcher is not None and len(fitting) > 1:
+        fitting.sort(key=lambda s: _remembered_origin(s, fetcher) not in (archive.origin, None))
+    return [(f"{s.base if s.flat else s.url}/{quote(package.path, safe='/+:~,=@!$')}", s.proxy) for s in fitting]
+
+
+def _remembered_origin(source: Source, fetcher: Fetcher) -> str | None:
+    """The Origin of the source's last Release; not verified: it only orders tries."""
+    from stackbuild.packages.deb.repository import release_store
+
+    try:
+        with open(release_store(source, fetcher.paths), "rb") as file:
+            found = re.search(rb"^Origin: *(.*)$", file.read(4096), re.M)
+    except OSError:
+        return None
+    return found[1].decode("utf-8", "replace").strip() if found else ""
+
+
+def wanted(package: LockedPackage, platform: PlatformLock, sources: Sequence[Source], fetcher: Fetcher) -> Wanted:
+    """A locked package as a file to fetch; when it is gone everywhere, the error says what replaces it."""
+    places = locate(package, platform.archive(package.archive), sources, fetcher)
+    return Wanted(
+        digest=package.sha256,
+        size=package.size,
+        name=f"{package.name} {package.version}",
+        urls=tuple(url for url, _ in places),
+        proxy=next((proxy for _, proxy in places), None),
+        gone=lambda: replacement(package, sources, fetcher),
+    )
+
+
+def replacement(package: LockedPackage, sources: Sequence[Source], fetcher: Fetcher) -> list[Hint]:
+    """What to do about a package that its archive no longer has: the version that is there now, if one is."""
+    from stackbuild.core.errors import StackError
+    from stackbuild.packages.deb.catalogue import Catalogue
+    from stackbuild.packages.deb.repository import open_repositories
+
+    command = f"stackbuild lock --update {package.name}"
+    try:
+        repositories = open_repositories(sources, package.architecture.replace("all", "amd64"), fetcher)
+        pairs = [(index, r.archive) for r in repositories for index in r.indexes]
+        now = Catalogue(package.architecture.replace("all", "amd64"), pairs).candidate(package.name)
+    except StackError:
+        return [Hint("lock the package anew", command)]
+    if now is None:
+        return [Hint(f"no source has any version of {package.name} now: name one that does with [[packages.source]]")]
+    return [Hint(f"the archive has {now.name} {now.version} now: lock that", command)]
+
+
+def nowhere(package: LockedPackage) -> Origin:
+    """Where the user sees a locked package."""
+    return Origin("lock", "stack.lock", 0, ("package", package.name))
