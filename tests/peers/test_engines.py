@@ -26,17 +26,10 @@ def shell(engine: Engine, image: str, line: str, options: Sequence[str] = ()) ->
 
 
 def test_podman_runs_it_and_it_serves_its_page(podman: Engine, tag: str) -> None:
-    podman("run", "-d", "--name", "web", "--network", "host", "--quiet", tag)  # nginx listens on 8080
+    podman("run", "-d", "--name", "web", "--network", "none", "--quiet", tag)
     try:
-
-        def page() -> bool:
-            try:
-                with urllib.request.urlopen("http://127.0.0.1:8080/", timeout=2) as answer:
-                    return bool(answer.read() == b"<h1>Hello from stackbuild</h1>\n")
-            except OSError:
-                return False
-
-        wait_until(page, 30, "the page")
+        ask = ("exec", "web", "curl", "-sf", "http://127.0.0.1:8080/")
+        wait_until(lambda: podman(*ask, check=False).stdout == "<h1>Hello from stackbuild</h1>\n", 30, "the page")
         wait_until(lambda: "GET / HTTP" in podman("logs", "web").stdout, 10, "the access log on stdout")
     finally:
         podman("rm", "-f", "-t", "1", "web", check=False)

@@ -28,7 +28,7 @@ def said(ran: Ran, *words: str) -> None:
         ('[stack]\nnmae = "x"\n', ("stack.toml:2", "nmae", "name")),
         ('[stack]\nname = "x"\n[base]\nscratch = true\n[contianer]\n', ("stack.toml:5", "contianer", "container")),
         (TINY + '[[layer]]\nname = "a"\ncopy = [{ form = "a", to = "/a" }]\n', ("stack.toml:7", "form", "from")),
-        (TINY + '[[layer]]\nname = "a"\n', ("stack.toml:5", "copy", "run")),
+        (TINY + '[[layer]]\nname = "a"\n', ("stack.toml:6", "copy", "run")),
         (TINY + '[[layer]]\nname = "a"\nrun = ["x"]\nremove = ["/y"]\n', ("run", "remove")),
         (TINY + '[container]\nports = ["80808:80"]\n', ("stack.toml:6", "80808")),
         (TINY + "[image]\nlayers = 500\n", ("stack.toml:6", "layers")),
