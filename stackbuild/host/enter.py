@@ -192,7 +192,7 @@ def _become(entry: Entry, report: int, stage: _Stage) -> NoReturn:
         os.setsid()
     stage.name = "set the limits of a process in"
     for name, limit in entry.rlimits.items():
-        set_rlimit(name, limit)
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name.upper()}"), limit)
     os.umask(0o022)
     stage.name = "change to its working directory"
     moved = _chdir(entry.cwd)
@@ -233,14 +233,10 @@ def _take_terminal(entry: Entry, report: int) -> None:
     os.login_tty(slave)
 
 
-def set_rlimit(name: str, limit: tuple[int, int]) -> None:
-    """Set a limit of this process; not above the hard limit that it has, if it may not raise that. Raises OSError."""
-    kind = getattr(resource, f"RLIMIT_{name.upper()}")
-    try:
-        resource.setrlimit(kind, limit)
-    except (ValueError, PermissionError):
-        hard = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (_least(limit[0], hard), _least(limit[1], hard)))
+def attainable(name: str, limit: tuple[int, int]) -> tuple[int, int]:
+    """What of a limit (name in lower case, soft and hard, -1: none) this process may set: no more than its hard one."""
+    hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
+    return _least(limit[0], hard), _least(limit[1], hard)
 
 
 def _least(one: int, other: int) -> int:

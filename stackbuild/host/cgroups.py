@@ -1,0 +1,135 @@
+"""Control groups, version 1 and 2: one group for a container, with limits. Only where this process may write them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PARENT = "stackbuild"
+_PERIOD = 100_000  # microseconds over which processor time is measured
+ROOT = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A container's groups: one folder (version 2), or one for each controller (version 1)."""
+
+    folders: tuple[Path, ...]
+
+    @property
+    def procs(self) -> tuple[str, ...]:
+        """The files that a process writes "0" to in order to join."""
+        return tuple(str(folder / "cgroup.procs") for folder in self.folders)
+
+    def remove(self, seconds: float = 2.0) -> None:
+        """End what is still in it, then remove it. Best effort: a group that stays harms nobody."""
+        deadline = time.monotonic() + seconds
+        for folder in self.folders:
+            while folder.exists():
+                try:
+                    folder.rmdir()
+                except OSError as error:
+                    if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                        break
+                    _kill(folder)
+                    time.sleep(0.005)
+
+
+def _kill(folder: Path) -> None:
+    try:
+        pids = (folder / "cgroup.procs").read_text().split()
+    except OSError:
+        return
+    for pid in pids:
+        try:
+            os.kill(int(pid), signal.SIGKILL)
+        except (OSError, ValueError):
+            pass
+
+
+def _controllers() -> tuple[str, ...]:
+    """What is mounted as version 1, in the order in which we use it."""
+    return tuple(name for name in ("memory", "pids", "cpu") if (ROOT / name / "cgroup.procs").exists())
+
+
+def unified() -> bool:
+    """Whether version 2 has all controllers."""
+    return (ROOT / "cgroup.controllers").exists()
+
+
+def lacking(*, memory: bool, cpus: bool, pids: bool) -> tuple[str, ...]:
+    """Which of these limits cannot be set here, by name. Cheap; makes nothing."""
+    wanted = tuple(name for name, on in (("memory", memory), ("cpu", cpus), ("pids", pids)) if on)
+    if unified():
+        try:
+            there = (ROOT / "cgroup.controllers").read_text().split() if os.access(ROOT, os.W_OK) else []
+        except OSError:
+            there = []
+        return tuple(name for name in wanted if name not in there)
+    here = [name for name in _controllers() if os.access(ROOT / name, os.W_OK)]
+    return tuple(name for name in wanted if name not in here)
+
+
+def group(name: str) -> Group:
+    """The folders that a container of this name has or would have."""
+    if unified():
+        return Group((ROOT / PARENT / name,))
+    return Group(tuple(ROOT / one / PARENT / name for one in _controllers()))
+
+
+def create(name: str, *, memory: int | None, cpus: float | None, pids: int | None) -> Group:
+    """Make the groups and set the limits: bytes, processors, processes. Raises OSError."""
+    made = group(name)
+    if unified():
+        parent = ROOT / PARENT
+        parent.mkdir(exist_ok=True)
+        for folder in (ROOT, parent):
+            for controller in ("memory", "cpu", "pids"):
+                try:
+                    (folder / "cgroup.subtree_control").write_text(f"+{controller}")
+                except OSError:
+                    pass  # what is then missing shows when the limit is written
+    for folder in made.folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    for file, value in _files(memory, cpus, pids).items():
+        for folder in made.folders:
+            if (folder / file).exists():
+                (folder / file).write_text(value)
+                break
+        else:
+            raise FileNotFoundError(errno.ENOENT, "no such controller", file)
+    return made
+
+
+def procs_of(pid: int) -> tuple[str, ...]:
+    """The `cgroup.procs` files of the groups that a process is in and we are not, where we may write them."""
+    found = []
+    try:
+        with open(f"/proc/{pid}/cgroup") as theirs, open("/proc/self/cgroup") as ours:
+            lines = set(theirs.read().splitlines()) - set(ours.read().splitlines())
+    except OSError:
+        return ()
+    for line in sorted(lines):
+        _, controllers, path = line.split(":", 2)
+        name = controllers.removeprefix("name=") or ("" if unified() else "unified")
+        file = ROOT / name / path.lstrip("/") / "cgroup.procs"
+        if os.access(file, os.W_OK):
+            found.append(str(file))
+    return tuple(found)
+
+
+def _files(memory: int | None, cpus: float | None, pids: int | None) -> Mapping[str, str]:
+    files = {}
+    if memory is not None:
+        files["memory.max" if unified() else "memory.limit_in_bytes"] = str(memory)
+    if cpus is not None:
+        quota = max(1000, int(cpus * _PERIOD))
+        files["cpu.max" if unified() else "cpu.cfs_quota_us"] = f"{quota} {_PERIOD}" if unified() else str(quota)
+    if pids is not None:
+        files["pids.max"] = str(pids)
+    return files

@@ -1,0 +1,233 @@
+"""The network namespace of a container and its way out: veth and NAT as root, pasta or slirp4netns else. No ports."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from stackbuild.host import overlay, syscalls
+from stackbuild.store.locks import lock
+
+SUBNET = 0x0AD50000  # 10.213.0.0/16, cut into pieces of four addresses: one container each
+PIECES = 1 << 14
+SECONDS = 5.0
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+_SLIRP_SERVER = "10.0.2.3"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What came of it. address: the container's own, "" for loopback alone. note: why there is no way out, or "".
+
+    helper: pid of the process that carries its packets, or 0.
+    """
+
+    address: str = ""
+    servers: tuple[str, ...] = ()
+    note: str = ""
+    helper: int = 0
+
+
+def isolate(kind: str, programs: Mapping[str, str], locks: Path, record: Path) -> Network:
+    """Move this process into a network namespace of its own ("private": with a way out; "none": without).
+
+    record: a file that says what `clear` must take away. Raises OSError if there can be no namespace.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        helper = 0
+        if kind == "private":
+            helper = os.fork()  # before we leave: rootless, nobody gets back into the host's network
+            if helper == 0:
+                ours.close()
+                _outside(theirs, programs, locks, record)
+        overlay.unshare(syscalls.CLONE_NEWNET)
+        _up("lo")
+        _allow_low_ports()
+        if not helper:
+            return Network()
+        theirs.close()
+        ours.send(b"go")
+        ours.settimeout(SECONDS)
+        try:
+            answer: dict[str, Any] = json.loads(ours.recv(4096) or b"{}")
+        except (TimeoutError, ValueError):
+            answer = {"note": "what should connect it does not answer"}
+        if not answer.get("stays"):
+            os.kill(helper, signal.SIGKILL)
+            os.waitpid(helper, 0)
+            helper = 0
+        if answer.get("link"):
+            _inside(answer, programs)
+        return Network(answer.get("address", ""), tuple(answer.get("servers", ())), answer.get("note", ""), helper)
+
+
+def _up(name: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        request = struct.pack("16sh22x", name.encode(), 0)
+        flags = struct.unpack("16sh22x", fcntl.ioctl(sock, _SIOCGIFFLAGS, request))[1]
+        fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sh22x", name.encode(), flags | _IFF_UP))
+
+
+def _allow_low_ports() -> None:
+    """As Docker: in a network of its own a user other than root may listen on port 80."""
+    try:
+        Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0")
+    except OSError:
+        pass
+
+
+def _outside(line: socket.socket, programs: Mapping[str, str], locks: Path, record: Path) -> NoReturn:
+    """In a child that stays in the host's network: connect the namespace of our parent."""
+    try:
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if line.recv(16) == b"go":
+            parent = os.getppid()
+            if os.geteuid() == 0 and not overlay.in_user_namespace():
+                answer = _veth(parent, programs, locks, record)
+            else:
+                answer = _user_mode(parent, programs, line)
+            line.send(json.dumps(answer).encode())
+    except Exception as error:
+        line.send(json.dumps({"note": str(error) or type(error).__name__}).encode())
+    finally:
+        os._exit(0)
+
+
+def _veth(pid: int, programs: Mapping[str, str], locks: Path, record: Path) -> dict[str, Any]:
+    missing = [name for name in ("ip", "iptables-restore") if name not in programs]
+    if missing:
+        return {"note": f"{' and '.join(missing)} not found (Debian: apt-get install iproute2 iptables)"}
+    digest = hashlib.sha256(str(record).encode()).digest()
+    link = f"sb{digest.hex()[:10]}"
+    with lock(locks, "network"):
+        taken = _run(programs["ip"], "-4", "-o", "addr", "show")
+        first = int.from_bytes(digest[-2:], "big") % PIECES
+        for number in range(PIECES):
+            base = SUBNET + 4 * ((first + number) % PIECES)
+            if f" {_dotted(base + 1)}/30 " not in taken:
+                break
+        found = {"link": link, "subnet": f"{_dotted(base)}/30", "gateway": _dotted(base + 1)}
+        record.write_text(json.dumps(found))
+        commands = (
+            f"link add {link} type veth peer name eth0 netns {pid}",
+            f"addr add {found['gateway']}/30 dev {link}",
+            f"link set {link} up",
+        )
+        _run(programs["ip"], "-batch", "-", stdin="\n".join(commands) + "\n")
+    _run(programs["iptables-restore"], "-w", "--noflush", stdin=_rules("-I", found))
+    forward = Path("/proc/sys/net/ipv4/ip_forward")
+    if forward.read_text().strip() != "1":
+        forward.write_text("1")
+    servers = host_servers()
+    note = "" if servers else "the host's name servers listen on its loopback alone: names cannot be looked up"
+    return {"link": link, "gateway": found["gateway"], "address": _dotted(base + 2), "servers": servers, "note": note}
+
+
+def _inside(answer: Mapping[str, Any], programs: Mapping[str, str]) -> None:
+    """Our end of the pair, now that it is here."""
+    commands = (
+        f"addr add {answer['address']}/30 dev eth0",
+        "link set eth0 up",
+        f"route add default via {answer['gateway']}",
+    )
+    _run(programs["ip"], "-batch", "-", stdin="\n".join(commands) + "\n")
+
+
+def _rules(action: str, found: Mapping[str, str]) -> str:
+    link, subnet = found["link"], found["subnet"]
+    return (
+        f"*nat\n{action} POSTROUTING -s {subnet} ! -o {link} -j MASQUERADE\nCOMMIT\n"
+        f"*filter\n{action} FORWARD -i {link} -j ACCEPT\n"
+        f"{action} FORWARD -o {link} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\nCOMMIT\n"
+    )
+
+
+def clear(record: Path, programs: Mapping[str, str]) -> None:
+    """Take away what connected a container, from the host's network. The link goes with the namespace."""
+    try:
+        found = json.loads(record.read_text())
+    except (OSError, ValueError):
+        return
+    for program, words, stdin in (
+        ("iptables-restore", ("-w", "--noflush"), _rules("-D", found)),
+        ("ip", ("link", "delete", found["link"]), ""),
+    ):
+        if program in programs:
+            try:
+                _run(programs[program], *words, stdin=stdin)
+            except OSError:
+                pass  # gone already
+    record.unlink(missing_ok=True)
+
+
+def _run(*argv: str, stdin: str = "") -> str:
+    """Run a program to its end; what it printed. Raises OSError with what it complained of."""
+    import subprocess
+
+    done = subprocess.run(argv, input=stdin.encode(), capture_output=True, timeout=SECONDS, check=False)
+    if done.returncode != 0:
+        raise OSError(f"{os.path.basename(argv[0])}: {done.stderr.decode(errors='replace').strip()[-300:]}")
+    return done.stdout.decode(errors="replace")
+
+
+def _dotted(number: int) -> str:
+    return socket.inet_ntoa(number.to_bytes(4, "big"))
+
+
+def host_servers() -> tuple[str, ...]:
+    """The host's name servers that a container can reach: not those on its loopback."""
+    for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
+        try:
+            lines = Path(path).read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        words = (line.split() for line in lines)
+        servers = [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"]
+        usable = tuple(one for one in servers if not one.startswith("127.") and one != "::1")
+        if usable:
+            return usable[:3]
+    return ()
+
+
+def _user_mode(pid: int, programs: Mapping[str, str], line: socket.socket) -> dict[str, Any]:
+    """Start pasta or slirp4netns, which then carries the packets of our parent's namespace as long as it lives."""
+    if "slirp4netns" not in programs and "pasta" not in programs:
+        return {"note": "neither pasta nor slirp4netns found (Debian: apt-get install slirp4netns)"}
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        return {"note": "/dev/net/tun cannot be opened"}
+    import subprocess
+
+    netns = f"/proc/{pid}/ns/net"
+    ready, ready_write = os.pipe()
+    if "pasta" in programs:
+        quiet = ("--quiet", "--config-net", "--no-map-gw", "-t", "none", "-u", "none", "-T", "none", "-U", "none")
+        argv = [programs["pasta"], *quiet, "--dns-forward", _SLIRP_SERVER, "--netns", netns]  # it goes to background
+        done = subprocess.run(argv, capture_output=True, timeout=SECONDS, check=False)
+        if done.returncode:
+            return {"note": f"pasta: {done.stderr.decode(errors='replace').strip()[-300:]}"}
+        return {"address": "", "servers": (_SLIRP_SERVER,)}
+    child = subprocess.Popen(
+        [programs["slirp4netns"], "--configure", "--mtu=65520", "--disable-host-loopback", f"--ready-fd={ready_write}"]
+        + ["--netns-type=path", netns, "tap0"],
+        pass_fds=(ready_write,),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL),
+    )
+    os.close(ready_write)
+    if os.read(ready, 1) != b"1":
+        said = child.communicate(timeout=SECONDS)[1]
+        return {"note": f"slirp4netns: {said.decode(errors='replace').strip()[-300:]}"}
+    line.send(json.dumps({"stays": True, "address": "10.0.2.100", "servers": (_SLIRP_SERVER,)}).encode())
+    child.wait()
+    os._exit(0)

@@ -1,0 +1,103 @@
+"""Requests to a supervisor, from the side of the commands: exec, stop, wait, the terminal; errors that come back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stackbuild.core import errors
+from stackbuild.core.errors import Hint, HostError, Interrupted, StackError, StepError
+from stackbuild.run import control
+from stackbuild.run.container import ALIVE, Container
+
+ANSWER_SECONDS = 60.0
+POLL = 0.02  # seconds between two looks at a state; a supervisor writes it, whoever waits reads it
+
+
+def from_json(tree: dict[str, Any]) -> StackError:
+    """The error that a supervisor reported."""
+    kind = getattr(errors, str(tree.get("kind")), HostError)
+    hints = tuple(Hint(str(text), str(command)) for text, command in tree.get("hints", ()))
+    made: StackError = kind(str(tree.get("what")), why=str(tree.get("why", "")), hints=hints)
+    return made
+
+
+def ask_to_stop(container: Container, grace: float | None) -> control.Line | None:
+    """Send the request; an answer comes on the line when it has stopped. None if nobody is there."""
+    line = control.call(container.folder)
+    if line is not None:
+        line.send({"do": "stop", "grace": grace})
+    return line
+
+
+def wait(container: Container) -> int:
+    """Wait until it ends; its exit code."""
+    while (state := container.state()).status in ALIVE:
+        line = control.call(container.folder)
+        if line is None:
+            time.sleep(POLL)
+            continue
+        with line:
+            line.send({"do": "wait"})
+            line.receive()
+    return 137 if state.exit_code is None else state.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A command that `exec_` started. terminal: our end of its pseudo-terminal, or -1."""
+
+    line: control.Line
+    terminal: int = -1
+
+    def wait(self) -> int:
+        """Its exit code. Raises Interrupted if its container ends first."""
+        message, _ = self.line.receive()
+        self.line.close()
+        if message is None or not isinstance(message.get("exit"), int):
+            raise Interrupted("the container has ended")
+        return int(message["exit"])
+
+
+def exec_(
+    container: Container,
+    argv: Sequence[str],
+    stdio: tuple[int, int, int],
+    *,
+    terminal: bool = False,
+    env: dict[str, str] | None = None,
+    user: str | None = None,
+    cwd: str | None = None,
+) -> Process:
+    """Run one more command in a running container. Raises StepError if it is not running or cannot execute it."""
+    line = control.call(container.folder)
+    if line is None:
+        raise not_running(container)
+    request = {"do": "exec", "argv": list(argv), "env": env or {}, "user": user, "cwd": cwd, "terminal": terminal}
+    line.send(request, stdio)
+    message, fds = line.receive(ANSWER_SECONDS)
+    if message is None or "error" in message:
+        line.close()
+        raise from_json(message["error"]) if message else Interrupted("the container has ended")
+    return Process(line, fds[0] if fds else -1)
+
+
+def borrow_terminal(container: Container) -> tuple[int, control.Line]:
+    """The other end of the main command's terminal; give it back by closing the line. Raises StepError."""
+    line = control.call(container.folder)
+    if line is None:
+        raise not_running(container)
+    line.send({"do": "terminal"})
+    message, fds = line.receive(ANSWER_SECONDS)
+    if not fds:
+        raise from_json(message["error"]) if message and "error" in message else not_running(container)
+    return fds[0], line
+
+
+def not_running(container: Container) -> StepError:
+    """The error of who asks something of a stopped container."""
+    state = container.state()
+    why = state.detail or ("" if state.exit_code is None else f"it ended with exit code {state.exit_code}")
+    return StepError(f"{container.name} is not running", why=why, hints=(Hint("start it", "stackbuild up -d"),))

@@ -1,0 +1,426 @@
+"""The small process beside each container: starts it, keeps its log, exit code and health, forwards ports, stops it.
+
+`python -m stackbuild.run.supervisor FOLDER [READY]`: FOLDER is a container's (run/container.py); on descriptor
+READY one JSON message says that the container runs, or why not. It imports little, because every start waits for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from stackbuild.core.errors import HostError, StackError, StepError
+from stackbuild.host import cgroups, syscalls
+from stackbuild.host.enter import Entered, Entry, enter
+from stackbuild.run import control, network, rootfs
+from stackbuild.run.container import Container, State, start_time
+from stackbuild.run.health import Progress
+from stackbuild.run.log import LogWriter
+from stackbuild.run.loop import Loop, Timer
+from stackbuild.run.ports import Forwarder
+from stackbuild.run.prepare import prepare
+from stackbuild.run.runtimes.protocol import Process, rights
+from stackbuild.run.runtimes.table import runtime
+
+FIRST_PAUSE, LAST_PAUSE = 0.1, 60.0
+"""Seconds before a restart: the first, doubled after each, up to the last."""
+STEADY = 10.0
+"""Seconds after which a container counts as having run well: the next pause is the first again."""
+KILL_SECONDS = 5.0
+
+
+class Supervisor:
+    """One container's life, from its start to the end of its last restart."""
+
+    def __init__(self, folder: Path) -> None:
+        self.container = Container(folder)
+        self._live = os.open(self.container.path("live"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._live, fcntl.LOCK_EX)  # until we end, however we end
+        self.spec, self.launch = self.container.spec, self.container.launch
+        self.state = State(supervisor=os.getpid(), runtime=self.launch.runtime, notes=self.launch.notes)
+        self.runtime = runtime(self.launch.runtime)
+        self.loop = Loop()
+        self.log = LogWriter(self.container.path("log"))
+        self.process: Process | None = None
+        self._outputs: dict[str, int] = {}
+        self.stopping = False
+        self.helper = 0
+        self._failures = 0
+        self._timers: list[Timer] = []
+        self._waiters: list[control.Line] = []
+
+    # -- start ---------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """All that a restart need not do again: ports, tree, network, who the user is. Raises StackError."""
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+        prepared = prepare(self.container, self.spec, self.launch)
+        self.box, self.spec, self.helper = prepared.box, prepared.box.spec, prepared.helper
+        Forwarder(self.loop, prepared.listening)
+        self.update(ports=tuple(port for port, _ in prepared.listening), notes=self.state.notes + prepared.notes)
+        self._serve()
+
+    def start(self) -> None:
+        """Start the main process and watch it. Raises StackError."""
+        if self.spec.terminal:
+            null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            stdio, ends = (null, null, null), [null]
+        else:
+            out, out_write = os.pipe2(os.O_CLOEXEC)
+            err, err_write = os.pipe2(os.O_CLOEXEC)
+            self._keep("stdout", out)
+            self._keep("stderr", err)
+            stdio, ends = (0, out_write, err_write), [out_write, err_write]
+        try:
+            self.process = self.runtime.start(dataclasses.replace(self.box, stdio=stdio))
+        finally:
+            for fd in ends:
+                os.close(fd)
+        pid = self.process.pid
+        self.loop.on_exit(pid, self._exited)
+        self.update(
+            status="running",
+            pid=pid,
+            start=start_time(pid),
+            health="starting" if self.spec.health else "none",
+            report="",
+            started=time.time(),
+            exit_code=None,
+            detail="",
+        )
+        self._began = time.monotonic()
+        if self.spec.health:
+            self._progress = Progress()
+            self._timers.append(self.loop.later(0, self._check))
+
+    def _keep(self, stream: str, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._outputs[stream] = fd
+        self.loop.watch(fd, read=partial(self._read, stream, fd))
+
+    def _read(self, stream: str, fd: int, last: bool = False) -> None:
+        """Log what is there; at the end, or if this is the last time, all of it, and close."""
+        while True:
+            try:
+                data = os.read(fd, 1 << 16)
+            except OSError:  # nothing there; or a terminal that nobody holds any more
+                data = b""
+                if not last:
+                    return
+            if data:
+                self.log.write(stream, data)
+                if last:
+                    continue
+                return
+            self.loop.watch(fd)
+            os.close(fd)
+            if not last:
+                del self._outputs[stream]
+            return
+
+    def update(self, **changes: Any) -> None:
+        """Change the state, here and on disk."""
+        self.state = dataclasses.replace(self.state, **changes)
+        try:
+            self.container.write_state(self.state)
+        except StackError:
+            pass  # a full disk: the container goes on
+
+    # -- end -----------------------------------------------------------------------------------------------------
+
+    def _exited(self, code: int) -> None:
+        """The main process has ended: so does all else in the container; then perhaps it starts again."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        process, self.process = self.process, None
+        assert process is not None
+        process.kill_all()
+        then = Timer(0, partial(self._gone, process, code))
+        if process.monitor:
+            self.loop.on_exit(process.monitor, lambda _: then.fire())
+            self.loop.later(KILL_SECONDS, then.fire)
+        else:
+            then.fire()
+
+    def _gone(self, process: Process, code: int) -> None:
+        for stream, fd in self._outputs.items():
+            self._read(stream, fd, last=True)
+        self._outputs.clear()
+        if process.terminal >= 0:
+            self.loop.watch(process.terminal)
+            os.close(process.terminal)
+        self.runtime.clear(self.container, self.launch.programs)
+        again = not self.stopping and self._again(code)
+        self.update(
+            status="restarting" if again else "exited",
+            pid=0,
+            health="none",
+            exit_code=code,
+            finished=time.time(),
+            stopped=self.stopping,
+        )
+        if not again:
+            self._end()
+            return
+        steady = time.monotonic() - self._began >= STEADY
+        self._failures = 0 if steady else self._failures
+        pause = min(LAST_PAUSE, FIRST_PAUSE * 2.0**self._failures)
+        self._failures += 1
+        self._timers.append(self.loop.later(pause, self._restart))
+
+    def _again(self, code: int) -> bool:
+        policy, _, most = self.spec.restart.partition(":")
+        if policy == "on-failure":
+            return code != 0 and (not most or self.state.restarts < int(most))
+        return policy in ("always", "unless-stopped")
+
+    def _restart(self) -> None:
+        try:
+            self.update(restarts=self.state.restarts + 1)
+            self.start()
+        except StackError as error:
+            self.update(status="exited", detail=str(error), exit_code=127, finished=time.time())
+            self._end()
+
+    def _end(self) -> None:
+        self.loop.running = False
+
+    def close(self) -> None:
+        """Leave nothing behind but the container's folder."""
+        if self.process is not None:
+            self.process.kill_all()
+        if self.helper:
+            try:
+                os.kill(self.helper, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.runtime.clear(self.container, self.launch.programs)
+        network.clear(self.container.path("network.json"), self.launch.programs)
+        self.container.path("control").unlink(missing_ok=True)
+        for line in self._waiters:
+            self._answer(line, {"exit": self.state.exit_code})
+
+    def stop(self, grace: float | None = None) -> None:
+        """The stop signal, then SIGKILL after `grace` seconds."""
+        self.stopping = True
+        if self.process is None:  # waiting for a restart
+            for timer in self._timers:
+                timer.cancel()
+            self.update(status="exited", stopped=True)
+            self._end()
+            return
+        self.signal(self.spec.stop_signal)
+        after = self.spec.stop_grace if grace is None else grace
+        self.loop.later(after, lambda: self.process.kill_all() if self.process else None)
+
+    def signal(self, number: int) -> None:
+        if self.process is not None:
+            try:
+                os.kill(self.process.pid, number)
+            except ProcessLookupError:
+                pass
+
+    # -- health --------------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        from stackbuild.run import health
+
+        check = self.spec.health
+        if check is None or self.process is None:
+            return
+        try:
+            if check.kind == "test":
+                out, out_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+                null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    pid = self._enter(health.shell_argv(check), stdio=(null, out_write, out_write)).pid
+                finally:
+                    os.close(out_write)
+                    os.close(null)
+            else:
+                pid, out = health.start_request(check)
+        except StackError as error:
+            self._judge(1, str(error))
+            return
+        deadline = self.loop.later(check.timeout, partial(os.kill, pid, signal.SIGKILL))
+        self.loop.on_exit(pid, partial(self._checked, out, deadline))
+
+    def _checked(self, out: int, deadline: Timer, code: int) -> None:
+        deadline.cancel()
+        try:
+            said = os.read(out, 4096).decode(errors="replace").strip()
+        except BlockingIOError:
+            said = ""
+        os.close(out)
+        self._judge(code, said or ("no answer in time" if code == 137 else f"exit code {code}" if code else ""))
+
+    def _judge(self, code: int, said: str) -> None:
+        from stackbuild.run import health
+
+        check = self.spec.health
+        if check is None or self.process is None:
+            return
+        self._progress = health.after(check, self._progress, code == 0, time.monotonic() - self._began)
+        if (self._progress.state, said) != (self.state.health, self.state.report):
+            self.update(health=self._progress.state, report=said)
+        self._timers[:] = [self.loop.later(health.pause(check, self._progress), self._check)]
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        sock = control.serve(self.container.folder)
+        self.loop.watch(sock.fileno(), read=partial(self._accept, sock))
+        self._control = sock
+
+    def _accept(self, sock: socket.socket) -> None:
+        line = control.Line(sock.accept()[0])
+        self.loop.watch(line.fileno(), read=partial(self._request, line))
+
+    def _request(self, line: control.Line) -> None:
+        self.loop.watch(line.fileno())
+        message, fds = line.receive(1.0)
+        try:
+            if message is None:
+                line.close()
+                return
+            handlers: dict[str, Callable[[control.Line, dict[str, Any], list[int]], None]] = {
+                "exec": self._exec,
+                "stop": self._stop,
+                "signal": self._signal,
+                "wait": lambda line, message, fds: self._waiters.append(line),
+                "terminal": self._lend_terminal,
+            }
+            handlers[str(message.get("do"))](line, message, fds)
+        except StackError as error:
+            self._answer(line, {"error": as_json(error)})
+        except (KeyError, TypeError, ValueError) as error:
+            self._answer(line, {"error": as_json(HostError("not a request to a supervisor", why=repr(error)))})
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _answer(self, line: control.Line, message: dict[str, Any]) -> None:
+        try:
+            line.send(message)
+        except OSError:
+            pass
+        line.close()
+
+    def _stop(self, line: control.Line, message: dict[str, Any], fds: list[int]) -> None:
+        self._waiters.append(line)
+        grace = message.get("grace")
+        self.stop(None if grace is None else float(grace))
+
+    def _signal(self, line: control.Line, message: dict[str, Any], fds: list[int]) -> None:
+        self.signal(int(message["signal"]))
+        self._answer(line, {})
+
+    def _lend_terminal(self, line: control.Line, message: dict[str, Any], fds: list[int]) -> None:
+        if self.process is None or self.process.terminal < 0:
+            raise StepError("the container has no terminal")
+        terminal = self.process.terminal
+        self.loop.watch(terminal)
+        line.send({}, [terminal])
+        self.loop.watch(line.fileno(), read=partial(self._terminal_back, line, terminal))
+
+    def _terminal_back(self, line: control.Line, terminal: int) -> None:
+        """Who had it is gone: from now on the log gets what the container writes, or it would come to a halt."""
+        self.loop.watch(line.fileno())
+        line.close()
+        if self.process is not None and self.process.terminal == terminal:
+            os.set_blocking(terminal, False)
+            self.loop.watch(terminal, read=partial(self._from_terminal, terminal))
+
+    def _from_terminal(self, terminal: int) -> None:
+        try:
+            self.log.write("stdout", os.read(terminal, 1 << 16))
+        except BlockingIOError:
+            pass
+        except OSError:  # nobody holds the other end any more
+            self.loop.watch(terminal)
+
+    def _exec(self, line: control.Line, message: dict[str, Any], fds: list[int]) -> None:
+        if self.process is None or len(fds) != 3:
+            raise StepError("the container is not running")
+        user, env, cwd = message.get("user"), dict(message.get("env") or {}), message.get("cwd")
+        entered = self._enter(
+            tuple(message["argv"]), (fds[0], fds[1], fds[2]), user, env, cwd, bool(message.get("terminal"))
+        )
+        if entered.terminal >= 0:
+            line.send({"started": entered.pid}, [entered.terminal])
+            os.close(entered.terminal)
+        else:
+            line.send({"started": entered.pid})
+        self.loop.on_exit(entered.pid, lambda code: self._answer(line, {"exit": code}))
+
+    def _enter(
+        self,
+        argv: tuple[str, ...],
+        stdio: tuple[int, int, int],
+        user: str | None = None,
+        env: dict[str, str] | None = None,
+        cwd: str | None = None,
+        terminal: bool = False,
+    ) -> Entered:
+        """Run one more command in the running container."""
+        assert self.process is not None
+        who = self.box.identity if user is None else rootfs.identity(self.box.root, user)
+        entry = Entry(
+            argv=argv,
+            env={**self.box.env, **({} if user is None else {"HOME": who.home}), **(env or {})},
+            rights=rights(self.spec, who.uid, self.box.seccomp),
+            cwd=cwd or self.box.cwd,
+            uid=who.uid,
+            gid=who.gid,
+            groups=who.groups,
+            rlimits=self.spec.rlimits,
+            cgroups=cgroups.procs_of(self.process.pid),
+            terminal=terminal,
+        )
+        return enter(entry, self.process.pid, stdio)
+
+
+def as_json(error: StackError) -> dict[str, Any]:
+    """An error as it travels to the command that asked."""
+    hints = [[hint.text, hint.command] for hint in error.hints]
+    return {"kind": type(error).__name__, "what": error.what, "why": error.why, "hints": hints}
+
+
+def main(argv: list[str]) -> None:
+    """FOLDER [READY]; returns when the container has ended for good, or could not be started."""
+    ready = int(argv[1]) if len(argv) > 1 else 2
+    if ready > 2:
+        os.set_inheritable(ready, False)
+    os.umask(0o022)
+    supervisor = Supervisor(Path(argv[0]))
+    supervisor.loop.on_signal(signal.SIGTERM, supervisor.stop)
+    supervisor.loop.on_signal(signal.SIGINT, supervisor.stop)
+    try:
+        try:
+            supervisor.prepare()
+            supervisor.start()
+        except StackError as error:
+            supervisor.update(status="exited", detail=str(error), finished=time.time())
+            os.write(ready, json.dumps({"error": as_json(error)}).encode())
+            return
+        os.write(ready, b"{}")
+        if ready > 2:
+            os.close(ready)
+        supervisor.loop.run()
+    finally:
+        supervisor.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

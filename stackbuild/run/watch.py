@@ -1,0 +1,115 @@
+"""Watch a container from a command: its log, its health, its end. Starts nothing; stops one when it is told to."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+from stackbuild.core.errors import Hint, StepError
+from stackbuild.core.events import ContainerStateChanged, Listener, nobody
+from stackbuild.run.container import ALIVE, Container, State
+from stackbuild.run.log import LogReader
+from stackbuild.run.requests import POLL, ask_to_stop
+
+Output = Callable[[str, bytes], None]
+"""Gets (stream, bytes) as a container wrote them; stream: "stdout" | "stderr"."""
+
+
+def wait_healthy(container: Container, timeout: float, listener: Listener = nobody) -> None:
+    """Wait until the health check passes, or at once if there is none.
+
+    Raises StepError if the container ends or becomes unhealthy, or when `timeout` seconds are over.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        state = container.state()
+        if state.status == "running" and state.health in ("healthy", "none"):
+            if state.health == "healthy":
+                listener(ContainerStateChanged(container.name, "healthy", state.report))
+            return
+        if state.status == "exited":
+            raise _ended(container, state)
+        hint = Hint("see what it wrote", f"stackbuild logs {container.name}")
+        if state.health == "unhealthy":
+            listener(ContainerStateChanged(container.name, "unhealthy", state.report))
+            raise StepError(f"{container.name} is unhealthy", why=state.report, hints=(hint,), output=tail(container))
+        if time.monotonic() > deadline:
+            why = f"after {timeout:g} s: {state.report}" if state.report else f"after {timeout:g} s"
+            raise StepError(f"{container.name} is not healthy yet", why=why, hints=(hint,), output=tail(container))
+        time.sleep(POLL)
+
+
+def _ended(container: Container, state: State) -> StepError:
+    why = state.detail or f"exit code {state.exit_code}"
+    return StepError(f"{container.name} has ended", why=why, output=tail(container))
+
+
+def tail(container: Container, lines: int = 20) -> str:
+    """The last lines of its log."""
+    with LogReader(container.path("log")) as reader:
+        data = b"".join(entry.data for entry in reader.read())
+    return "\n".join(data.decode(errors="replace").splitlines()[-lines:])
+
+
+def logs(
+    container: Container,
+    output: Output,
+    *,
+    follow: bool = False,
+    last: int | None = None,
+    since: float = 0.0,
+) -> None:
+    """Hand its log to `output`: all, or the last lines; then, with `follow`, what comes until it ends."""
+    with LogReader(container.path("log")) as reader:
+        entries = [entry for entry in reader.read() if entry.seconds >= since]
+        if last is not None:
+            ends = [number for number, entry in enumerate(entries) if entry.data.endswith(b"\n")]
+            entries = entries[ends[-last - 1] + 1 :] if 0 <= last < len(ends) else entries
+        for entry in entries:
+            output(entry.stream, entry.data)
+        while follow:
+            over = container.state().status not in ALIVE
+            for entry in reader.read():
+                output(entry.stream, entry.data)
+            if over:
+                return
+            time.sleep(POLL)
+
+
+def attach(container: Container, output: Output, listener: Listener = nobody, *, since: float | None = None) -> int:
+    """In the foreground: stream its log until it ends, and give back its exit code.
+
+    since: seconds since 1970 from which on the log is shown; None: from this start on. SIGINT and SIGTERM stop the
+    container, a second one at once. Only for the main thread.
+    """
+    first = container.state()
+    asked = 0
+
+    def forward(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with LogReader(container.path("log")) as reader:
+            shown, done, healthy = (first.started if since is None else since) - 0.5, 0, first.health
+            while True:
+                state = container.state()
+                if state.health != healthy and state.health in ("healthy", "unhealthy"):
+                    healthy = state.health
+                    listener(ContainerStateChanged(container.name, healthy, state.report))
+                for entry in reader.read():
+                    if entry.seconds >= shown:
+                        output(entry.stream, entry.data)
+                if state.status not in ALIVE:
+                    break
+                if asked > done:
+                    done = asked
+                    ask_to_stop(container, 0.0 if asked > 1 else None)
+                time.sleep(POLL)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    listener(ContainerStateChanged(container.name, "exited", state.detail or f"exit code {state.exit_code}"))
+    return 137 if state.exit_code is None else state.exit_code
