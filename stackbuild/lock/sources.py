@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.events import Listener, nobody
-from stackbuild.core.origin import Origin
 from stackbuild.lock.lock import LockedArchive, LockedPackage, PlatformLock
 from stackbuild.packages.fetch import Fetcher, Wanted
 from stackbuild.packages.source import Source
@@ -83,34 +82,35 @@ def _remembered_origin(source: Source, fetcher: Fetcher) -> str | None:
 def wanted(package: LockedPackage, platform: PlatformLock, sources: Sequence[Source], fetcher: Fetcher) -> Wanted:
     """A locked package as a file to fetch; when it is gone everywhere, the error says what replaces it."""
     places = locate(package, platform.archive(package.archive), sources, fetcher)
+    native = next((p.architecture for p in platform.packages if p.architecture != "all"), "amd64")
     return Wanted(
         digest=package.sha256,
         size=package.size,
         name=f"{package.name} {package.version}",
         urls=tuple(url for url, _ in places),
         proxy=next((proxy for _, proxy in places), None),
-        gone=lambda: replacement(package, sources, fetcher),
+        gone=lambda: replacement(package, native, sources, fetcher),
     )
 
 
-def replacement(package: LockedPackage, sources: Sequence[Source], fetcher: Fetcher) -> list[Hint]:
-    """What to do about a package that its archive no longer has: the version that is there now, if one is."""
+def replacement(package: LockedPackage, architecture: str, sources: Sequence[Source], fetcher: Fetcher) -> list[Hint]:
+    """What to do about a package that its archive no longer has: the version that is there now, if one is.
+
+    architecture: the platform's, in Debian's word.
+    """
     from stackbuild.core.errors import StackError
     from stackbuild.packages.deb.catalogue import Catalogue
     from stackbuild.packages.deb.repository import open_repositories
 
     command = f"stackbuild lock --update {package.name}"
     try:
-        repositories = open_repositories(sources, package.architecture.replace("all", "amd64"), fetcher)
-        pairs = [(index, r.archive) for r in repositories for index in r.indexes]
-        now = Catalogue(package.architecture.replace("all", "amd64"), pairs).candidate(package.name)
+        repositories = open_repositories(sources, architecture, fetcher)
     except StackError:
         return [Hint("lock the package anew", command)]
-    if now is None:
+    now = Catalogue(architecture, [(index, r.archive) for r in repositories for index in r.indexes])
+    found = now.candidate(package.name)
+    if found is None:
         return [Hint(f"no source has any version of {package.name} now: name one that does with [[packages.source]]")]
-    return [Hint(f"the archive has {now.name} {now.version} now: lock that", command)]
-
-
-def nowhere(package: LockedPackage) -> Origin:
-    """Where the user sees a locked package."""
-    return Origin("lock", "stack.lock", 0, ("package", package.name))
+    if found.version == package.version:
+        return [Hint(f"the index still names {found}: the mirror may be in the middle of an update, try again")]
+    return [Hint(f"the archive has {found} now: lock that", command)]

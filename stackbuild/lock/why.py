@@ -1,0 +1,119 @@
+"""Why a package is in the lock: the shortest chain from a request, read off the lock alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stackbuild.core.errors import Hint, UsageError
+from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """From what was asked for (first) to the package (last). root: "request", "essential" or "variant".
+
+    kinds: for each link "depends" or "pre-depends". parents: all locked packages that need it directly.
+    """
+
+    platform: str
+    root: str
+    packages: tuple[LockedPackage, ...]
+    kinds: tuple[str, ...]
+    parents: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Why:
+    """What `why` shows: a chain for each platform that has the package."""
+
+    name: str
+    chains: tuple[Chain, ...]
+
+    def to_text(self) -> str:
+        lines: list[str] = []
+        for chain in self.chains:
+            if len(self.chains) > 1:
+                lines.append(f"{chain.platform}:")
+            first = chain.packages[0]
+            reason = {"request": "asked for", "essential": "essential", "variant": "part of the variant"}[chain.root]
+            lines.append(f"{first.name} {first.version} ({reason})")
+            for depth, (package, kind) in enumerate(zip(chain.packages[1:], chain.kinds, strict=True), 1):
+                lines.append(f"{'   ' * (depth - 1)}└─ {kind} {package.name} {package.version}")
+            others = [name for name in chain.parents if name not in {p.name for p in chain.packages}]
+            if others:
+                more = f" and {len(others) - 8} more" if len(others) > 8 else ""
+                lines.append(f"also needed by {', '.join(others[:8])}{more}")
+        return "\n".join(lines)
+
+    def to_json(self) -> Any:
+        return {
+            "v": 1,
+            "name": self.name,
+            "chains": [
+                {
+                    "platform": c.platform,
+                    "root": c.root,
+                    "chain": [{"name": p.name, "version": p.version} for p in c.packages],
+                    "links": list(c.kinds),
+                    "parents": list(c.parents),
+                }
+                for c in self.chains
+            ],
+        }
+
+
+def why(lock: Lock, name: str, requests: Sequence[str] = ()) -> Why:
+    """The chains of a package. requests: names that the user asked for: shown before what else is manual.
+
+    Raises UsageError (with near names) if no platform of the lock has it.
+    """
+    chains = [
+        chain
+        for platform, locked in lock.platforms.items()
+        if (chain := _chain(platform, locked, name, frozenset(requests))) is not None
+    ]
+    if not chains:
+        raise _not_locked(lock, name)
+    return Why(name, tuple(chains))
+
+
+def _chain(platform: str, locked: PlatformLock, name: str, requests: frozenset[str]) -> Chain | None:
+    by_name: Mapping[str, LockedPackage] = {p.name: p for p in locked.packages}
+    if name not in by_name:
+        return None
+    asked = [p for p in locked.packages if p.manual and (p.wave > 0 or p.name in requests)]
+    base = [p for p in locked.packages if p.manual and p not in asked]
+    rest = [p for p in locked.packages if not p.manual]  # a lock that was edited: show at least what is there
+    came: dict[str, tuple[str, str] | None] = {}
+    for roots in (asked, base, rest):
+        queue = deque(p.name for p in roots if p.name not in came)
+        came.update(dict.fromkeys(queue))
+        while queue:
+            here = by_name[queue.popleft()]
+            for kind, needs in (("pre-depends", here.pre_depends), ("depends", here.depends)):
+                for need in needs:
+                    if need in by_name and need not in came:
+                        came[need] = (here.name, kind)
+                        queue.append(need)
+        if name in came:
+            break
+    packages, kinds = [by_name[name]], []
+    while (step := came[packages[-1].name]) is not None:
+        packages.append(by_name[step[0]])
+        kinds.append(step[1])
+    first = packages[-1]
+    root = "request" if first in asked else "essential" if first.essential else "variant"
+    parents = tuple(sorted(p.name for p in locked.packages if name in (*p.depends, *p.pre_depends)))
+    return Chain(platform, root, tuple(reversed(packages)), tuple(reversed(kinds)), parents)
+
+
+def _not_locked(lock: Lock, name: str) -> UsageError:
+    from stackbuild.packages.problems import near
+
+    names = {p.name for platform in lock.platforms.values() for p in platform.packages}
+    close = near(name, names)
+    hints = [Hint(f"did you mean {' or '.join(close)}?")] if close else []
+    return UsageError(f"{name} is not in the lock: nothing that was asked for needs it", hints=hints)
