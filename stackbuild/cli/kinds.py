@@ -65,7 +65,8 @@ def step_kinds(app: App) -> Mapping[str, StepKind]:
     from stackbuild.build.steps.remove import Remove
     from stackbuild.build.steps.run import Run
     from stackbuild.build.steps.users import Users
-    from stackbuild.cli.network import download, pull_base
+    from stackbuild.cli.base_image import pull_base
+    from stackbuild.cli.network import download
 
     project = ProjectFiles(app.stack().project, app.paths.stamps)
     kinds: tuple[StepKind, ...] = (

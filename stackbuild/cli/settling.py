@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from stackbuild.core import paths
 
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
+    from stackbuild.stack.image_tables import Registry
     from stackbuild.stack.stack import Stack
 
 
@@ -23,9 +25,19 @@ def settle_project(app: App) -> Stack:
         "site_config": paths.site_config(),
     }
     stack = settle(app.project_file, **question)
+    app.before_base = stack
     if stack.base.image:
         from stackbuild.cli.base_image import base_config
 
         config = base_config(app, stack)
         stack = settle(app.project_file, image_level=config, **question)
     return stack
+
+
+def registries(app: App) -> Mapping[str, Registry]:
+    """`[registries]` as far as it is settled: a base image is looked up with what is known before it is read."""
+    if app.before_base is not None:
+        return app.before_base.registries
+    if app.has_project:
+        return app.stack().registries
+    return {}

@@ -18,9 +18,10 @@ from stackbuild.core.events import Listener
 from stackbuild.core.origin import Origin
 
 if TYPE_CHECKING:
-    from stackbuild.lock.lock import LockFile
+    from stackbuild.lock.lock import Lock, LockFile
     from stackbuild.net.client import Client
     from stackbuild.oci.layout import Layout
+    from stackbuild.stack.image_tables import Registry
     from stackbuild.stack.stack import Stack
     from stackbuild.store.objects import ObjectStore
     from stackbuild.store.trees import TreeStore
@@ -33,6 +34,7 @@ class App:
 
     def __init__(self, args: Namespace, environ: Mapping[str, str], listener: Listener) -> None:
         self.args, self.environ, self.listener = args, environ, listener
+        self.before_base: Stack | None = None  # the stack as settled without its image level
 
     @classmethod
     @contextmanager
@@ -69,6 +71,11 @@ class App:
             )
         return file
 
+    @property
+    def has_project(self) -> bool:
+        """Whether there is a stack file: some commands work without one."""
+        return bool(self.args.file) or Path(DEFAULT_FILE).is_file()
+
     @cached_property
     def blobs(self) -> ObjectStore:
         """The blobs of images and of all results."""
@@ -102,6 +109,9 @@ class App:
 
     # ---- the stack ----
 
+    lock: Lock
+    """Set by cli/locking.py before anything is planned."""
+
     @cached_property
     def _stack(self) -> Stack:
         from stackbuild.cli.settling import settle_project
@@ -111,6 +121,20 @@ class App:
     def stack(self) -> Stack:
         """The settled stack of this command."""
         return self._stack
+
+    def registries(self) -> Mapping[str, Registry]:
+        """The `[registries]` tables that count: the stack's with those of the user and the site; else these alone."""
+        from stackbuild.cli.settling import registries
+
+        return registries(self)
+
+    def base_folder(self) -> Path | None:
+        """The unpacked base image of the stack's first platform; None if its base is no image."""
+        if not self.stack().base.image:
+            return None
+        from stackbuild.cli.base_image import base_tree
+
+        return base_tree(self, self.stack(), self.stack().image.platforms[0]).folder
 
     @cached_property
     def lock_file(self) -> LockFile:

@@ -1,0 +1,118 @@
+"""The base image of a stack: found by the lock's digest or by its reference, kept in the store, unpacked on demand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from stackbuild.core.action import ActionResult, Blob
+from stackbuild.core.digest import Digest
+from stackbuild.core.errors import HostError, NetworkError
+
+if TYPE_CHECKING:
+    from stackbuild.cli.wiring import App
+    from stackbuild.lock.resolve import BaseTree
+    from stackbuild.oci.image import Image
+    from stackbuild.plan.step import Step
+    from stackbuild.stack.stack import Stack
+
+
+def base_config(app: App, stack: Stack) -> Mapping[str, Any]:
+    """The config document of the stack's base image (first platform): what the image level of settings says."""
+    image = find_image(app, stack, stack.image.platforms[0], locked_digest(app, stack, stack.image.platforms[0]))
+    config: Mapping[str, Any] = json.loads(image.raw_config)
+    return config
+
+
+def locked_digest(app: App, stack: Stack, platform: str) -> Digest | None:
+    """The manifest that the lock names for a platform, if it answers this base."""
+    from stackbuild.lock.lock import LockFile
+
+    lock = LockFile(stack.lock_file).read()
+    if lock is None or platform not in lock.platforms:
+        return None
+    return lock.platforms[platform].base_digest
+
+
+def find_image(app: App, stack: Stack, platform: str, digest: Digest | None) -> Image:
+    """The image, from the store if its manifest is here, else from where base.image says. Raises NetworkError."""
+    from stackbuild.oci.transports import open_source
+
+    if digest is not None and (here := image_in_store(app, digest, str(stack.base.image))) is not None:
+        return here
+    image = open_source(
+        str(stack.base.image), client=app.client, platform=platform, folder=stack.project, offline=app.args.offline
+    )
+    if digest is not None and image.digest != digest:
+        raise NetworkError(
+            f"{stack.base.image} is no longer the image that the lock names",
+            where=stack.origin("base", "image"),
+            why=f"locked {digest}, found {image.digest}",
+        )
+    return image
+
+
+def image_in_store(app: App, digest: Digest, name: str) -> Image | None:
+    """An image by its manifest's digest, if the store has it with its config."""
+    from stackbuild.oci.image import open_image
+    from stackbuild.oci.manifest import Manifest, parse_document
+
+    try:
+        document = parse_document(app.blobs.read(digest), name)
+        if not isinstance(document, Manifest):
+            return None
+        return open_image(name, document, app.layout.open_blob)
+    except (FileNotFoundError, NetworkError):
+        return None
+
+
+def pull_base(app: App, step: Step) -> ActionResult:
+    """All blobs of a locked base image, into the store; facts as build/steps/base.py says."""
+    image = find_image(app, app.stack(), step.platform, Digest(step.params["digest"]))
+    return keep_image(app, image)
+
+
+def keep_image(app: App, image: Image) -> ActionResult:
+    """Copy the blobs of an image that the store lacks, checked. Returns a result that `LayerFolders.of` reads."""
+    from stackbuild.build.images import chain_id
+
+    outputs = {
+        "manifest": app.blobs.put_bytes(image.manifest.raw),
+        "config": app.blobs.put_bytes(image.raw_config),
+    }
+    layers = []
+    for number, layer in enumerate(image.layers):
+        blob = Blob(layer.descriptor.digest, layer.descriptor.size)
+        if not app.blobs.has(blob):
+            with layer.open() as stream:
+                app.blobs.put(stream, blob)
+        outputs[f"layer {number}"] = blob
+        layers.append(
+            {
+                "digest": blob.digest,
+                "size": blob.size,
+                "diff_id": layer.diff_id,
+                "media_type": layer.descriptor.media_type,
+            }
+        )
+    if not layers:
+        raise HostError(f"{image.name} has no layers", why="there is nothing to build on")
+    config = json.loads(image.raw_config)
+    facts = {
+        "layers": layers,
+        "chain_id": chain_id([layer.diff_id for layer in image.layers]),
+        "history": config.get("history") or [],
+    }
+    return ActionResult(outputs, facts)
+
+
+def base_tree(app: App, stack: Stack, platform: str) -> BaseTree:
+    """The base image as the resolver reads it: its digest and its file system in one folder."""
+    from stackbuild.build.images import LayerFolders
+    from stackbuild.lock.resolve import BaseTree
+
+    image = find_image(app, stack, platform, locked_digest(app, stack, platform))
+    result = keep_image(app, image)
+    [(_, folder)] = LayerFolders(app.blobs, app.trees, app.sandbox).of([result])
+    return BaseTree(image.digest, folder)

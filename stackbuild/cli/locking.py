@@ -1,0 +1,44 @@
+"""The lock of a command: read, and resolved only if it does not answer the stack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stackbuild.core.events import Note
+
+if TYPE_CHECKING:
+    from stackbuild.cli.wiring import App
+    from stackbuild.lock.lock import Lock
+    from stackbuild.stack.stack import Stack
+
+
+def lock_for(app: App, stack: Stack, *, locked: bool) -> Lock:
+    """The lock that answers the stack, written if it is new. locked: never resolve, a stale one is a UsageError.
+
+    Where the project cannot be written to, the build goes on with the lock in memory, and says so.
+    """
+    from stackbuild.core.errors import HostError
+    from stackbuild.lock.requests import answers
+    from stackbuild.lock.resolve import resolve, stale
+
+    old = app.lock_file.read()
+    if locked and (not answers(old, stack) or _overridden(stack)):
+        raise stale(stack, old)
+    if old is not None and answers(old, stack):
+        app.lock = old
+        return old
+    from stackbuild.cli.base_image import base_tree
+    from stackbuild.cli.network import fetcher
+
+    new = resolve(stack, old, fetcher(app), bases=lambda platform: base_tree(app, stack, platform))
+    try:
+        app.lock_file.write(new)
+    except HostError as error:
+        app.listener(Note(f"{stack.lock_file.name} could not be written: {error.why}", "warning"))
+    app.lock = new
+    return new
+
+
+def _overridden(stack: Stack) -> bool:
+    """Whether requests come from --set or the environment, which no lock of the project can answer."""
+    return any(path[0] in ("base", "packages") for path, _ in stack.overrides())

@@ -1,0 +1,117 @@
+"""What commands bring from elsewhere and send there: packages, downloads, images; wired to the settings."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import TYPE_CHECKING, BinaryIO, cast
+from urllib.parse import unquote, urlsplit
+
+from stackbuild.core.errors import Hint, NetworkError
+from stackbuild.core.events import BytesFetched
+
+if TYPE_CHECKING:
+    from stackbuild.cli.wiring import App
+    from stackbuild.lock.lock import LockedPackage
+    from stackbuild.net.client import Answer, Client
+    from stackbuild.packages.fetch import Fetcher
+    from stackbuild.packages.source import Source
+    from stackbuild.plan.step import Step
+    from stackbuild.stack.image_tables import Registry
+
+LARGEST_DOWNLOAD = 32 << 30  # bytes; a `fetch` layer whose server says no end
+
+
+def make_client(app: App) -> Client:
+    """The one HTTP client of a command, with what `[registries]` says of each host."""
+    from stackbuild.net.client import Client
+    from stackbuild.net.credentials import Credentials
+    from stackbuild.net.pools import HostSettings, Proxies
+
+    registries = app.registries()
+    helpers = {host: table.credential_helper for host, table in registries.items() if table.credential_helper}
+    return Client(
+        credentials=Credentials(app.environ, helpers=helpers),
+        proxies=Proxies.of(app.environ),
+        settings={
+            host: HostSettings(bool(table.insecure), _ca(table), table.mirror or "")
+            for host, table in registries.items()
+        },
+    )
+
+
+def _ca(table: Registry) -> str:
+    return os.path.expanduser(table.ca) if table.ca else ""
+
+
+def fetcher(app: App) -> Fetcher:
+    """Package indexes and package files, into this store."""
+    from stackbuild.packages.fetch import Fetcher
+
+    return Fetcher(app.paths, app.client, app.listener, offline=app.args.offline)
+
+
+@lru_cache(maxsize=1)
+def _sources(app: App) -> list[Source]:
+    from stackbuild.lock.sources import find_sources
+
+    return find_sources(app.stack(), base=app.base_folder(), listener=app.listener)
+
+
+@lru_cache(maxsize=8)
+def _locked(app: App, platform: str) -> dict[str, LockedPackage]:
+    return {package.sha256: package for package in app.lock.platforms[platform].packages}
+
+
+def download(app: App, step: Step) -> None:
+    """The file of a `fetch` step, into the store, its digest checked. Raises NetworkError."""
+    if "url" in step.params:
+        _download_url(app, step)
+        return
+    from stackbuild.lock.sources import wanted
+
+    fetch = fetcher(app)
+    package = _locked(app, step.platform)[step.params["sha256"]]
+    fetch.fetch([wanted(package, app.lock.platforms[step.platform], _sources(app), fetch)], step.id)
+
+
+def _download_url(app: App, step: Step) -> None:
+    url, digest = step.params["url"], step.params["sha256"]
+    if app.args.offline and not url.startswith("file:"):
+        raise NetworkError(f"{url} is not in the store, and --offline forbids to fetch it", where=step.origin)
+    if url.startswith("file:"):
+        try:
+            with open(unquote(urlsplit(url).path), "rb") as file:
+                blob = app.downloads.put(file)
+        except OSError as error:
+            raise NetworkError(f"cannot read {url}", why=error.strerror or "", where=step.origin) from error
+    else:
+        with app.client.get(url) as answer:
+            if answer.status != 200:
+                raise NetworkError(f"cannot fetch {url}", why=f"the server answers {answer.status}", where=step.origin)
+            blob = app.downloads.put(cast(BinaryIO, _Noting(answer, app, step.id)))
+    if blob.digest != digest:
+        app.downloads.path(blob.digest).unlink(missing_ok=True)
+        raise NetworkError(
+            f"{url} is not what the stack file says",
+            where=step.origin,
+            why=f"expected {digest}, got {blob.digest} ({blob.size} bytes)",
+            hints=[Hint("if the new content is what you want, put its digest into the stack file")],
+        )
+
+
+class _Noting:
+    """A body that tells the listener how far it is, and that ends."""
+
+    def __init__(self, answer: Answer, app: App, name: str) -> None:
+        self._answer, self._app, self._name, self._done = answer, app, name, 0
+        said = answer.headers.get("content-length", "")
+        self._total = int(said) if said.isdigit() else None
+
+    def read(self, size: int) -> bytes:
+        data = self._answer.read(size)
+        self._done += len(data)
+        if self._done > LARGEST_DOWNLOAD:
+            raise NetworkError(f"{self._answer.url} sends too much", why=f"more than {LARGEST_DOWNLOAD} bytes")
+        self._app.listener(BytesFetched(self._name, self._done, self._total))
+        return data
