@@ -1,0 +1,11 @@
+"""The overlay sandbox keeps the contract."""
+
+from __future__ import annotations
+
+from tests.host.contract import SandboxContract, pytestmark
+
+__all__ = ["pytestmark"]
+
+
+class TestOverlay(SandboxContract):
+    name = "overlay"
