@@ -265,7 +265,7 @@ class Client:
         return headers
 
     def _pause(self, number: int) -> float:
-        return min(self.policy.max_wait, self.policy.backoff * 2**number) * (0.75 + random.random() / 2)
+        return min(self.policy.max_wait, self.policy.backoff * 2.0**number) * (0.75 + random.random() / 2)
 
     def _asked_pause(self, request: Request, reply: BaseHTTPResponse, number: int) -> float:
         """How long to wait before the next try; what the server asks for counts, within bounds."""

@@ -12,6 +12,7 @@ from stackbuild.oci.config import ImageConfig, parse_config
 from stackbuild.oci.descriptor import Descriptor
 from stackbuild.oci.documents import MAX_DOCUMENT
 from stackbuild.oci.manifest import Manifest, check_runnable
+from stackbuild.oci.reference import Reference
 
 Fetch = Callable[[Descriptor], BinaryIO]
 """Opens a blob as it is stored where the image comes from; nothing of it is trusted yet. May download."""
@@ -35,13 +36,17 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Image:
-    """name: what the user calls it. manifest.raw and raw_config are the exact bytes, their digests checked."""
+    """name: what the user calls it. manifest.raw and raw_config are the exact bytes, their digests checked.
+
+    origin: the registry's reference that it was opened by; a push to the same registry need not send its blobs.
+    """
 
     name: str
     manifest: Manifest
     raw_config: bytes = field(repr=False)
     config: ImageConfig
     fetch: Fetch = field(repr=False)
+    origin: Reference | None = None
 
     @property
     def digest(self) -> Digest:
@@ -65,7 +70,7 @@ class Image:
         return cast(BinaryIO, VerifyingReader(stream, blob.digest, blob.size, f"{self.name}: blob {blob.digest[:19]}"))
 
 
-def open_image(name: str, manifest: Manifest, fetch: Fetch) -> Image:
+def open_image(name: str, manifest: Manifest, fetch: Fetch, origin: Reference | None = None) -> Image:
     """Read and check the config of a manifest. Raises NetworkError: wrong digest, not an image, diff IDs missing."""
     check_runnable(manifest, name)
     if manifest.config.size > MAX_DOCUMENT:
@@ -77,7 +82,7 @@ def open_image(name: str, manifest: Manifest, fetch: Fetch) -> Image:
             f"{name} is inconsistent",
             why=f"its config has {len(config.diff_ids)} diff IDs for {len(manifest.layers)} layers",
         )
-    return Image(name, manifest, raw, config, fetch)
+    return Image(name, manifest, raw, config, fetch, origin)
 
 
 def read_small(stream: BinaryIO, blob: Descriptor, name: str) -> bytes:

@@ -18,16 +18,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stackbuild.core.action import canonical
-from stackbuild.core.digest import Digest, chunks, digest_of, hex_of, parse_digest
-from stackbuild.core.errors import Hint, HostError, NetworkError, UsageError
+from stackbuild.core.digest import Digest, chunks, digest_of, hex_of
+from stackbuild.core.errors import HostError, NetworkError
 from stackbuild.core.files import host_error, new_file, write_file
 from stackbuild.core.paths import ensure
-from stackbuild.oci.descriptor import INDEXES, MANIFESTS, TAG_ANNOTATION, Descriptor, Platform
-from stackbuild.oci.documents import MAX_DOCUMENT, read_object, shown
-from stackbuild.oci.image import Image, open_image, read_small
-from stackbuild.oci.manifest import Index, Manifest, make_index, parse_document
+from stackbuild.oci.descriptor import TAG_ANNOTATION, Descriptor, Platform
+from stackbuild.oci.documents import MAX_DOCUMENT
+from stackbuild.oci.image import Image
+from stackbuild.oci.layout_view import LayoutView
+from stackbuild.oci.manifest import Index, make_index, parse_document
 
-_VERSION_FILE = canonical({"imageLayoutVersion": "1.0.0"})
+VERSION_FILE = canonical({"imageLayoutVersion": "1.0.0"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Copied:
     digest: Digest
 
 
-class Layout:
+class Layout(LayoutView):
     """An OCI image layout; making the object touches nothing.
 
     name: what the user calls it. durable: whether what is written survives a power cut.
@@ -53,7 +54,7 @@ class Layout:
     def create(self) -> Layout:
         """Make the folders and files that a layout needs, as far as they are missing. Raises HostError."""
         ensure(self.path / "blobs" / "sha256")
-        for file, content in (("oci-layout", _VERSION_FILE), ("index.json", make_index(()).raw)):
+        for file, content in (("oci-layout", VERSION_FILE), ("index.json", make_index(()).raw)):
             if not (self.path / file).exists():
                 with self._lock():
                     if not (self.path / file).exists():
@@ -80,14 +81,16 @@ class Layout:
 
     def has(self, blob: Descriptor) -> bool:
         """Whether a file of that name and size is there; its digest is not computed."""
+        return self.blob_size(blob.digest) == blob.size
+
+    def blob_size(self, digest: Digest) -> int | None:
         try:
-            status = os.lstat(self.blob_path(blob.digest))
+            status = os.lstat(self.blob_path(digest))
         except OSError:
-            return False
-        return stat.S_ISREG(status.st_mode) and status.st_size == blob.size
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def open_blob(self, blob: Descriptor) -> BinaryIO:
-        """A blob's bytes as they are on disk, its size checked. Raises NetworkError if it is not there or no file."""
         file = self._open(self.blob_path(blob.digest), f"blob {blob.digest}")
         size = os.fstat(file.fileno()).st_size
         if size != blob.size:
@@ -130,26 +133,12 @@ class Layout:
 
     # Names
 
-    def index(self) -> Index:
-        """The names. Raises NetworkError for what is no valid layout."""
-        version = read_object(self._small("oci-layout"), f"{self.name}: oci-layout").text("imageLayoutVersion")
-        if not version.startswith("1."):
-            raise NetworkError(f"{self.name} has an unknown layout version", why=shown(repr(version)))
-        found = parse_document(self._small("index.json"), f"{self.name}: index.json")
-        if not isinstance(found, Index):
-            raise NetworkError(f"{self.name}: index.json is not an index")
-        return found
-
-    def _small(self, file: str) -> bytes:
+    def small(self, file: str) -> bytes:
         with self._open(self.path / file, file) as stream:
             data = stream.read(MAX_DOCUMENT + 1)
         if len(data) > MAX_DOCUMENT:
             raise NetworkError(f"{self.name}: {file} is too large", why=f"more than {MAX_DOCUMENT} bytes")
         return data
-
-    def images(self) -> tuple[tuple[str, Descriptor], ...]:
-        """(tag, descriptor) of every image or index named, in the index's order; "" for one without a tag."""
-        return tuple((item.annotations.get(TAG_ANNOTATION, ""), item) for item in self.index().manifests)
 
     def add(
         self,
@@ -203,63 +192,6 @@ class Layout:
             new = make_index(change(old.manifests), old.annotations)
             if new.raw != old.raw:
                 write_file(self.path / "index.json", new.raw, durable=self._durable)
-
-    def find(self, name: str = "") -> Descriptor:
-        """The descriptor of a tag or digest; of the only image if no name is given. Raises UsageError."""
-        images = self.images()
-        if name:
-            found = [item for tag, item in images if tag == name or item.digest == name]
-            if found:
-                return found[-1]
-        elif len({item.digest for _, item in images}) == 1:
-            return images[0][1]
-        tags = ", ".join(sorted({tag for tag, _ in images if tag}))
-        hints = (Hint(f"there are: {shown(tags, 500)}"),) if tags else ()
-        if name:
-            raise UsageError(f"{self.name} has no image `{shown(name)}`", hints=hints)
-        raise UsageError(
-            f"{self.name} has {'more than one image' if images else 'no image'}",
-            why="the tag does not say which" if images else "its index is empty",
-            hints=hints,
-        )
-
-    # Images
-
-    def document(self, descriptor: Descriptor) -> Manifest | Index:
-        """The manifest or index that a descriptor of this layout names, checked. Raises NetworkError."""
-        name = f"{self.name}: manifest {descriptor.digest[:19]}"
-        if descriptor.media_type not in (*MANIFESTS, *INDEXES):
-            raise NetworkError(f"{name} is of an unknown kind", why=shown(repr(descriptor.media_type)))
-        if descriptor.size > MAX_DOCUMENT:
-            raise NetworkError(f"{name} is too large", why=f"{descriptor.size} bytes")
-        return parse_document(read_small(self.open_blob(descriptor), descriptor, name), name, descriptor.media_type)
-
-    def open_image(self, name: str = "", platform: Platform | None = None) -> Image:
-        """The image of a tag or digest; of an index, the one for the platform (default linux/amd64).
-
-        A digest may also be one that no name leads to. Raises UsageError, NetworkError.
-        """
-        label = f"{self.name}:{name}" if name else self.name
-        document = self.document(self._descriptor(name))
-        for _ in range(3):
-            if isinstance(document, Manifest):
-                return open_image(label, document, self.open_blob)
-            document = self.document(document.choose(platform or Platform(), label))
-        raise NetworkError(f"{label} cannot be read", why="its indexes are nested too deeply")
-
-    def _descriptor(self, name: str) -> Descriptor:
-        try:
-            return self.find(name)
-        except UsageError as unknown:
-            try:
-                digest = parse_digest(name)
-                size = self.blob_path(digest).stat().st_size
-            except (ValueError, OSError):
-                raise unknown from None
-        if size > MAX_DOCUMENT:
-            raise NetworkError(f"{self.name}: {digest} is not a manifest", why=f"it has {size} bytes")
-        raw = read_small(self.open_blob(Descriptor("", digest, size)), Descriptor("", digest, size), str(digest))
-        return parse_document(raw, f"{self.name}: {digest}").descriptor
 
     def write(
         self,

@@ -119,6 +119,11 @@ class TarReader:
                 self._read(self._pad - len(padding))
             self._pad = 0
 
+    def skip(self, file: BinaryIO) -> None:
+        """Pass over the current content by seeking; `file` is the seekable, unbuffered stream itself."""
+        file.seek(self._left, 1)
+        self._left = 0
+
     def _end(self) -> None:
         """After the first zero block: nothing but zeros may follow."""
         seen = 0

@@ -1,0 +1,114 @@
+"""docker://HOST/PATH[:TAG][@DIGEST]: an image in a registry. Only what is missing there is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import BinaryIO, cast
+
+from stackbuild.core.errors import NetworkError, UsageError
+from stackbuild.core.events import BytesSent, Listener
+from stackbuild.net.client import Client
+from stackbuild.oci.descriptor import Descriptor, Platform
+from stackbuild.oci.image import Image
+from stackbuild.oci.image import open_image as open_checked
+from stackbuild.oci.layout import Copied
+from stackbuild.oci.manifest import Index
+from stackbuild.oci.reference import Reference, parse_reference
+from stackbuild.oci.registry import Registry
+
+_AT_ONCE = 3
+_BASE_NAME = "org.opencontainers.image.base.name"
+
+
+def open_image(rest: str, *, client: Client | None, platform: Platform | None) -> Image:
+    """The settings' mirror of the host is asked first; a reference by digest makes that safe, a tag trusts it."""
+    reference = parse_reference(rest.removeprefix("//"))
+    client = client or Client()
+    settings = client.settings.get(reference.host)
+    if settings is not None and settings.mirror:
+        host, _, prefix = settings.mirror.partition("/")
+        path = f"{prefix.strip('/')}/{reference.path}" if prefix else reference.path
+        try:
+            return _open(replace(reference, host=host, path=path), reference, client, platform)
+        except NetworkError:
+            pass  # it may not have this image, or be down
+    return _open(reference, reference, client, platform)
+
+
+def _open(place: Reference, reference: Reference, client: Client, platform: Platform | None) -> Image:
+    registry = Registry(place.host, client)
+    document = registry.manifest(place)
+    for _ in range(3):
+        if not isinstance(document, Index):
+            return open_checked(str(reference), document, partial(registry.open_blob, place.path), place)
+        document = registry.manifest(place.at(document.choose(platform or Platform(), str(reference)).digest))
+    raise NetworkError(f"{reference} cannot be read", why="its indexes are nested too deeply")
+
+
+def write_image(image: Image, rest: str, *, client: Client | None, listener: Listener) -> Copied:
+    """Blobs that are not there yet, then the manifest. Blobs of the same registry are mounted, not sent."""
+    reference = parse_reference(rest.removeprefix("//"))
+    if reference.digest is not None and reference.digest != image.digest:
+        raise UsageError(f"{reference} cannot be pushed", why=f"the image has the digest {image.digest}")
+    registry = Registry(reference.host, client or Client())
+    registry.ping()
+    mount_from = _sibling(image, reference)
+    with ThreadPoolExecutor(_AT_ONCE, "push") as pool:
+        jobs = [pool.submit(_send, image, blob, registry, reference, mount_from, listener) for blob in image.blobs]
+        try:
+            sent = sum(job.result() for job in jobs)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    registry.put_manifest(reference, image.manifest.raw, image.manifest.media_type)
+    whole = sum(blob.size for blob in image.blobs)
+    return Copied(sent, whole - sent, image.digest)
+
+
+def _sibling(image: Image, reference: Reference) -> str:
+    """Another repository of the same registry that may have some of the blobs: where the image or its base is from."""
+    origin = image.origin
+    if origin is None and image.manifest.annotations.get(_BASE_NAME):
+        try:
+            origin = parse_reference(image.manifest.annotations[_BASE_NAME])
+        except UsageError:
+            return ""
+    if origin is None or origin.host != reference.host or origin.path == reference.path:
+        return ""
+    return origin.path
+
+
+def _send(
+    image: Image, blob: Descriptor, registry: Registry, reference: Reference, mount_from: str, listener: Listener
+) -> int:
+    """Bytes that had to be sent for a blob to be there."""
+    if registry.has_blob(reference.path, blob):
+        return 0
+
+    def source() -> BinaryIO:
+        label = f"{blob.digest[7:19]} to {reference.name}"
+        return cast(BinaryIO, _Seen(image.open(blob), lambda done: listener(BytesSent(label, done, blob.size))))
+
+    return blob.size if registry.upload(reference.path, blob, source, mount_from=mount_from) else 0
+
+
+class _Seen:
+    """A stream that says how far it was read."""
+
+    def __init__(self, stream: BinaryIO, progress: Callable[[int], None]) -> None:
+        self._stream, self._progress = stream, progress
+        self._done = self._said = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._done += len(data)
+        if self._done - self._said >= 1 << 20 or not data:
+            self._said = self._done
+            self._progress(self._done)
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
