@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from stackbuild.core.digest import digest_of
 from stackbuild.core.errors import Hint, HostError, UsageError
 from stackbuild.core.files import write_file
 from stackbuild.run.spec import Port, RuntimeSpec
@@ -149,6 +150,11 @@ class Container:
         finally:
             os.close(fd)
         return False
+
+
+def container_name(stack_name: str, project: Path) -> str:
+    """The stack's name and eight hexadecimal digits of its project's path."""
+    return f"{stack_name}-{digest_of(os.fsencode(project))[7:15]}"
 
 
 def containers(area: Path) -> tuple[Container, ...]:

@@ -12,12 +12,9 @@ from stackbuild.core.digest import digest_of
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.host.syscalls import CAPABILITIES
 from stackbuild.run.spec import DEFAULT_CAPABILITIES, DEFAULT_PATH, Health, Limits, Mount, Port, RuntimeSpec
+from stackbuild.settings.levels import Level
 from stackbuild.stack.container_tables import Container
-
-
-def container_name(stack_name: str, project: Path) -> str:
-    """The stack's name and eight hexadecimal digits of its project's path."""
-    return f"{stack_name}-{digest_of(os.fsencode(project))[7:15]}"
+from stackbuild.stack.stack import Stack
 
 
 def runtime_spec(
@@ -83,6 +80,12 @@ def runtime_spec(
         image=digest,
         soft=tuple(soft),
     )
+
+
+def soft_settings(stack: Stack) -> tuple[str, ...]:
+    """The limits that only the engine's defaults ask for (RuntimeSpec.soft)."""
+    limits = ("resources.memory", "resources.cpus", "resources.pids")
+    return tuple(one for one in limits if stack.origin("container", *one.split(".")).level == Level.ENGINE.value)
 
 
 def stop_signal(text: str | int) -> int:

@@ -1,0 +1,28 @@
+"""`stackbuild logs`: what a container wrote."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from stackbuild.cli.containers import chosen, grace, name_option
+
+if TYPE_CHECKING:
+    from stackbuild.cli.wiring import App
+
+
+def options(parser: ArgumentParser) -> None:
+    name_option(parser)
+    parser.conflict_handler = "resolve"  # here -f is --follow, as everywhere; --file keeps its long name
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the container ends")
+    parser.add_argument("-n", "--tail", type=int, metavar="N", help="the last N lines only")
+    parser.add_argument("--since", type=grace, metavar="TIME", help='only what is younger than, for example, "10m"')
+
+
+def run(app: App, args: Namespace) -> None:
+    from stackbuild.cli.terminal import output
+    from stackbuild.run.watch import logs
+
+    since = time.time() - args.since if args.since is not None else 0.0
+    logs(chosen(app, args.name), output, follow=args.follow, last=args.tail, since=since)

@@ -1,0 +1,106 @@
+"""`stackbuild run`: a container from any image, with the settings of engine, user and command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import sys
+import tempfile
+from argparse import REMAINDER, ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stackbuild.cli.containers import environment
+
+if TYPE_CHECKING:
+    from stackbuild.cli.wiring import App
+    from stackbuild.stack.stack import Stack
+
+_LISTS = (("ports", "-p", "--publish"), ("volumes", "-v", "--volume"), ("tmpfs", "", "--tmpfs"))
+_MORE = (("cap-add", "", "--cap-add"), ("cap-drop", "", "--cap-drop"))
+_WORDS = ("network", "user", "runtime", "restart")
+
+
+def options(parser: ArgumentParser) -> None:
+    parser.add_argument("-d", "--detach", action="store_true", help="leave it running and return")
+    parser.add_argument("-i", "--interactive", action="store_true", help="let it read our stdin")
+    parser.add_argument("-t", "--tty", action="store_true", help="give it a terminal")
+    parser.add_argument("--rm", action="store_true", help="remove it when it has ended")
+    parser.add_argument("--name", metavar="NAME", help="what the container is called (default: after the image)")
+    parser.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE")
+    for key, short, long in _LISTS + _MORE:
+        names = (short, long) if short else (long,)
+        parser.add_argument(*names, dest=key, action="append", default=[], help=f"as container.{key}")
+    for key in _WORDS:
+        parser.add_argument(f"--{key}", help=f"as container.{key}")
+    parser.add_argument("reference", metavar="REF", help="an image of the store, or as for `copy`")
+    parser.add_argument("argv", nargs=REMAINDER, metavar="COMMAND")
+
+
+def run(app: App, args: Namespace) -> int:
+    from stackbuild.cli.terminal import join, need_terminal, output
+    from stackbuild.run.lifecycle import down, start
+    from stackbuild.run.requests import borrow_terminal, wait
+    from stackbuild.run.settings import runtime_spec
+    from stackbuild.run.watch import attach
+
+    if args.tty and args.interactive:
+        need_terminal()
+    config, lowers = app.lowers_of(args.reference)
+    name = args.name or f"{_stem(args.reference)}-{secrets.token_hex(4)}"
+    container: Any = settings(app, args)
+    spec = runtime_spec(
+        config,
+        container,
+        name,
+        project=Path.cwd(),
+        command=args.argv,
+        terminal=args.tty,
+        soft=("resources.pids",),
+    )
+    made: Container = start(
+        spec, lowers, app.paths, app.listener, stdin=0 if args.interactive and not args.tty else None
+    )
+    if args.detach:
+        sys.stdout.write(f"{name}\n")
+        return 0
+    try:
+        if args.tty:
+            terminal, line = borrow_terminal(made)
+            join(terminal, stdin=args.interactive)
+            line.close()
+            return wait(made)
+        return attach(made, output, app.listener)
+    finally:
+        if args.rm:
+            down(made, app.paths)
+
+
+def settings(app: App, args: Namespace) -> Stack:
+    """A stack of nothing, whose container only the engine, the site, the user and this command line have a say in."""
+    from stackbuild.core import paths
+    from stackbuild.stack.settle import settle
+
+    said: dict[str, Any] = {key: getattr(args, key) for key, _, _ in _LISTS + _MORE if getattr(args, key)}
+    said |= {key: getattr(args, key) for key in _WORDS if getattr(args, key) is not None}
+    env = environment(args.env, dict(app.environ))
+    sets = [f"container.{key}={json.dumps(value)}" for key, value in said.items()]
+    sets += [f"container.env.{json.dumps(key)}={json.dumps(value)}" for key, value in env.items()]
+    with tempfile.TemporaryDirectory(prefix="stackbuild-") as folder:
+        file = Path(folder, "stack.toml")
+        file.write_text('[stack]\nname = "run"\n[base]\nscratch = true\n')
+        return settle(
+            file,
+            sets=(*(app.args.sets or ()), *sets),
+            environ=app.environ,
+            user_config=paths.user_config(app.environ),
+            site_config=paths.site_config(),
+        )
+
+
+def _stem(reference: str) -> str:
+    """A name after the image: "nginx" of "docker://registry.example.com/team/nginx:1.2"."""
+    last = os.path.basename(re.split(r"[@:]", reference.rstrip("/").rpartition("/")[2] or reference)[0])
+    return re.sub(r"[^a-zA-Z0-9_.-]+", "-", last).strip("-.") or "container"
