@@ -85,6 +85,9 @@ def _chain(clashes: Sequence[Clash], items: Sequence[Item], asked: Mapping[str, 
             if clash.package is not None and clash.package.key == package.key:
                 lines[f"{package} needs {clash.text}"] = None
                 queue += [p for p in answers.get(clash.text, []) if p.key in involved]
+    for clash in needs:
+        if clash.package is not None and clash.package.installed and clash.package.key not in seen:
+            lines[f"{clash.package}, which the base holds, needs {clash.text}"] = None
     for clash in breaks:
         lines[_break(clash)] = None
     return list(lines)

@@ -17,7 +17,6 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(app: App, args: Namespace) -> None:
-    from stackbuild.cli.network import fetcher
     from stackbuild.core.errors import UsageError
     from stackbuild.lock.changes import LockChanges
     from stackbuild.lock.requests import answers
@@ -26,8 +25,14 @@ def run(app: App, args: Namespace) -> None:
     if args.check and args.update is not None:
         raise UsageError("--check writes nothing, --update does: use one of them")
     stack, old = app.stack(), app.lock_file.read()
-    if args.check and not answers(old, stack):
+    fresh = answers(old, stack)
+    if args.check and not fresh:
         raise stale(stack, old)
+    if old is not None and fresh and args.update is None:
+        app.show(LockChanges(old, old, stack.lock_file.name))
+        return
+
+    from stackbuild.cli.network import fetcher
 
     def base(platform: str) -> BaseTree:
         from stackbuild.cli.base_image import base_tree

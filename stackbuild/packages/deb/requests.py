@@ -74,7 +74,7 @@ def answer(catalogue: Catalogue, variant: str, requests: Sequence[Request]) -> A
         asked.add(package, None, f"the variant ({variant})")
     for request, item in found:
         if isinstance(item, Package):
-            item = catalogue.candidate(item.name) or item  # the last word on a version counts
+            item = catalogue.chosen.get(item.name, item)  # the last word on a version counts
         asked.add(item, request, request.text)
     return asked
 

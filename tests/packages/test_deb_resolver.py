@@ -1,0 +1,220 @@
+"""Small archives as text: requests, alternatives, virtual names, base images, and errors in the user's words."""
+
+from __future__ import annotations
+
+import pytest
+
+from stackbuild.core.errors import ResolutionError, UsageError
+from tests.packages.debian import answer, names, stanza, versions
+
+ESSENTIAL = [
+    stanza("base-files", essential="yes", pre_depends="awk"),
+    stanza("mawk", provides="awk", priority="required"),
+    stanza("gawk", provides="awk", depends="libc6"),
+    stanza("libc6", "2.36"),
+    stanza("apt", "2.6", depends="libc6 (>= 2.30)"),
+    stanza("tzdata", priority="required"),
+    stanza("less", priority="important"),
+]
+
+
+def refusal(*args: object, **kwargs: object) -> ResolutionError:
+    with pytest.raises(ResolutionError) as found:
+        answer(*args, **kwargs)  # type: ignore[arg-type]
+    return found.value
+
+
+@pytest.mark.parametrize(
+    ("variant", "wanted"),
+    [
+        ("custom", set()),
+        ("essential", {"base-files", "mawk"}),
+        ("apt", {"base-files", "mawk", "apt", "libc6"}),
+        ("required", {"base-files", "mawk", "apt", "libc6", "tzdata"}),
+        ("important", {"base-files", "mawk", "apt", "libc6", "tzdata", "less"}),
+    ],
+)
+def test_a_variant_is_what_mmdebstrap_calls_so(variant: str, wanted: set[str]) -> None:
+    found = answer(ESSENTIAL, variant=variant)
+    assert set(names(found)) == wanted
+    assert all(p.wave == 0 for p in found.packages)
+
+
+def test_a_variant_without_an_essential_package_is_an_error() -> None:
+    error = refusal([stanza("a")], variant="apt")
+    assert "no source has an essential package" in error.what
+
+
+def test_what_is_asked_for_decides_alternatives_of_the_base() -> None:
+    assert set(names(answer(ESSENTIAL, "gawk", variant="essential"))) == {"base-files", "gawk", "libc6"}
+    assert set(names(answer(ESSENTIAL, "mawk-", variant="essential"))) == {"base-files", "gawk", "libc6"}
+
+
+def test_the_first_alternative_is_taken_unless_another_is_there() -> None:
+    packages = [stanza("app", depends="a | b"), stanza("a"), stanza("b")]
+    assert set(names(answer(packages, "app"))) == {"app", "a"}
+    assert set(names(answer(packages, "app", "b"))) == {"app", "b"}
+    assert set(names(answer(packages, "app", "a-"))) == {"app", "b"}
+
+
+def test_an_unversioned_provides_meets_no_versioned_need() -> None:
+    packages = [
+        stanza("app", depends="virtual (>= 1)"),
+        stanza("loose", provides="virtual"),
+        stanza("exact", provides="virtual (= 2)"),
+    ]
+    assert set(names(answer(packages, "app"))) == {"app", "exact"}
+
+
+def test_a_package_may_conflict_with_what_it_provides_itself() -> None:
+    mta = {"provides": "mta", "conflicts": "mta"}
+    packages = [stanza("postfix", **mta), stanza("exim", **mta), stanza("mailx", depends="exim | mta")]
+    assert set(names(answer(packages, "mailx", "postfix"))) == {"mailx", "postfix"}
+    assert "postfix 1 conflicts with mta, which exim 1 is" in refusal(packages, "exim", "postfix").why
+
+
+def test_a_virtual_name_stands_for_its_only_provider() -> None:
+    packages = [stanza("one", provides="single, several"), stanza("two", provides="several")]
+    assert names(answer(packages, "single")) == ["one"]
+    error = refusal(packages, "several")
+    assert "several packages" in error.what and "one, two" in error.why
+
+
+def test_a_request_for_a_version_takes_it_and_what_it_needs() -> None:
+    packages = [
+        *(stanza("lib", v) for v in ("1.0", "2.0")),
+        *(stanza("app", v, depends=f"lib (= {v})") for v in ("1.0", "2.0")),
+    ]
+    assert versions(answer(packages, "app")) == {"app": "2.0", "lib": "2.0"}
+    for request in ("app=1.0", "app=1.*", "app (<< 2)", "app (<= 1.0)"):
+        found = answer(packages, request)
+        assert versions(found) == {"app": "1.0", "lib": "1.0"}, request
+    # apt refuses this one: it never moves a companion
+    assert "libsolv" in answer(packages, "app=1.0").notes[0]
+
+
+def test_backports_come_only_when_they_are_asked_for() -> None:
+    packages = [stanza("vim", "9.0", depends="vim-common"), stanza("vim-common", "9.0")]
+    newer = [stanza("vim", "9.1", depends="vim-common (>= 9.1)"), stanza("vim-common", "9.1")]
+    assert versions(answer(packages, "vim", backports=newer)) == {"vim": "9.0", "vim-common": "9.0"}
+    assert versions(answer(packages, "vim/backports", backports=newer)) == {"vim": "9.1", "vim-common": "9.1"}
+    error = refusal(packages, "vim/sid", backports=newer)
+    assert "sid" in error.what and "stable-backports" in error.why
+
+
+def test_recommended_packages_come_only_when_asked_for() -> None:
+    packages = [stanza("app", recommends="nice, absent, clash"), stanza("nice"), stanza("clash", conflicts="app")]
+    assert names(answer(packages, "app")) == ["app"]
+    assert set(names(answer(packages, "app", recommends=True))) == {"app", "nice"}
+
+
+def test_architecture_words() -> None:
+    packages = [
+        stanza("app", depends="python:any"),
+        stanza("python", multi_arch="allowed"),
+        stanza("c", depends="app:any"),
+    ]
+    assert set(names(answer(packages, "app:amd64"))) == {"app", "python"}
+    assert "another architecture" in refusal(packages, "app:i386").what
+    assert "c 1 needs app:any" in refusal(packages, "c").why  # app is not Multi-Arch: allowed
+
+
+# ---- errors ----------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_name_comes_with_near_ones() -> None:
+    error = refusal([stanza("nginx"), stanza("nginx-light"), stanza("python3")], "ngnix")
+    assert error.what == "there is no package ngnix"
+    assert error.hints[0].text == "did you mean nginx?"
+    assert error.where is not None and error.where.key == ("packages", "install", "ngnix")
+
+
+def test_an_unknown_version_comes_with_those_that_exist() -> None:
+    error = refusal([stanza("curl", "7.88"), stanza("curl", "7.87")], "curl=9.*")
+    assert error.what == "no version of curl is `curl=9.*`" and error.why == "there are 7.88, 7.87"
+
+
+def test_all_wrong_names_are_told_at_once() -> None:
+    error = refusal([stanza("curl")], "crul", "curl=2", "nothing-at-all-")
+    assert [e.what for e in error.errors] == [
+        "there is no package crul", "no version of curl is `curl=2`", "there is no package nothing-at-all",
+    ]  # fmt: skip
+
+
+def test_a_conflict_between_two_requests_is_told_as_a_chain() -> None:
+    packages = [
+        stanza("a", depends="deep"),
+        stanza("deep", depends="deeper"),
+        stanza("deeper", conflicts="b"),
+        stanza("b"),
+    ]
+    error = refusal(packages, "a", "b")
+    assert error.exit_code == 3
+    assert error.what == "the requests have no solution together"
+    assert error.why.split("; ") == [
+        "a was asked for", "b was asked for", "a 1 needs deep", "deep 1 needs deeper", "deeper 1 conflicts with b 1",
+    ]  # fmt: skip
+    assert error.hints[-1].text == "leave out one of a, b"
+
+
+def test_a_need_that_nothing_meets_is_told_with_the_versions_there_are() -> None:
+    error = refusal([stanza("app", depends="lib (>= 5)"), stanza("lib", "4")], "app")
+    assert error.what == "app cannot be installed"
+    assert error.why.endswith("app 1 needs lib (>= 5), and nothing can provide it")
+    assert error.hints[0].text == "of lib there is 4"
+
+
+def test_what_is_needed_cannot_be_forbidden() -> None:
+    error = refusal([stanza("app", depends="lib"), stanza("lib")], "app", "lib-")
+    assert "app 1 needs lib, and nothing can provide it" in error.why
+    assert "kept out" in error.hints[0].text
+    assert names(answer([stanza("app")], "app", "app-")) == ["app"]
+
+
+def test_an_unknown_variant_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="no variant `tiny`"):
+        answer(ESSENTIAL, variant="tiny")
+
+
+# ---- on a base image --------------------------------------------------------------------------------------
+
+STATUS = "\n\n".join(
+    f"Package: {name}\nStatus: {state}\nVersion: {version}\nArchitecture: amd64\n{more}"
+    for name, version, state, more in [
+        ("libc6", "2.30", "install ok installed", ""),
+        ("curl", "7.0", "install ok installed", "Depends: libc6 (>= 2.0), gone-from-everywhere\n"),
+        ("wget", "1.0", "deinstall ok config-files", ""),
+    ]
+)
+
+
+def test_what_a_base_image_holds_stays_unless_it_is_needed() -> None:
+    packages = [
+        stanza("libc6", "2.36"), stanza("curl", "7.88"), stanza("wget", "1.1"),
+        stanza("old", depends="libc6 (>= 2.20)"), stanza("new", depends="libc6 (>= 2.31)"),
+    ]  # fmt: skip
+    assert names(answer(packages, "curl", variant="", status=STATUS)) == []
+    assert names(answer(packages, "old", variant="", status=STATUS)) == ["old"]
+    assert versions(answer(packages, "new", variant="", status=STATUS)) == {"new": "1", "libc6": "2.36"}
+    assert versions(answer(packages, "wget", variant="", status=STATUS)) == {"wget": "1.1"}
+    assert versions(answer(packages, "curl (>= 7.80)", variant="", status=STATUS)) == {"curl": "7.88"}
+
+
+def test_waves_of_a_base_image_begin_with_1() -> None:
+    found = answer([stanza("a"), stanza("b")], "a", "b", variant="", status=STATUS)
+    assert [(p.package.name, p.wave) for p in found.packages] == [("a", 1), ("b", 2)]
+
+
+def test_what_the_base_image_holds_is_not_broken_by_an_upgrade() -> None:
+    strict = "Package: strict\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\n"
+    status = f"{STATUS}\n\n{strict}Depends: libc6 (<< 2.33)\n"
+    packages = [stanza("libc6", "2.36"), stanza("strict", "1"), stanza("new", depends="libc6 (>= 2.34)")]
+    error = refusal(packages, "new", variant="", status=status)
+    assert "strict" in error.why and "libc6" in error.why
+
+
+def test_locked_versions_stay_where_they_fit() -> None:
+    packages = [stanza("a", "1"), stanza("a", "2"), stanza("b", depends="a")]
+    assert versions(answer(packages, "b", keep={"a": "1"}))["a"] == "1"
+    assert versions(answer(packages, "b", keep={"a": "0"}))["a"] == "2"
+    assert versions(answer(packages, "b", "a=2", keep={"a": "1"}))["a"] == "2"
