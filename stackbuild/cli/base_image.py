@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackbuild.core.action import ActionResult, Blob
@@ -37,13 +38,18 @@ def locked_digest(app: App, stack: Stack, platform: str) -> Digest | None:
 
 def find_image(app: App, stack: Stack, platform: str, digest: Digest | None) -> Image:
     """The image, from the store if its manifest is here, else from where base.image says. Raises NetworkError."""
+    from stackbuild.oci.descriptor import parse_platform
     from stackbuild.oci.transports import open_source
 
     if digest is not None and (here := image_in_store(app, digest, str(stack.base.image))) is not None:
         return here
-    image = open_source(
-        str(stack.base.image), client=app.client, platform=platform, folder=stack.project, offline=app.args.offline
-    )
+    place = _from_project(str(stack.base.image), stack, digest)
+    if app.args.offline and place.startswith("docker:"):
+        raise NetworkError(
+            f"{stack.base.image} is not in the store, and --offline forbids to ask for it",
+            where=stack.origin("base", "image"),
+        )
+    image = open_source(place, client=app.client, platform=parse_platform(platform))
     if digest is not None and image.digest != digest:
         raise NetworkError(
             f"{stack.base.image} is no longer the image that the lock names",
@@ -51,6 +57,18 @@ def find_image(app: App, stack: Stack, platform: str, digest: Digest | None) -> 
             why=f"locked {digest}, found {image.digest}",
         )
     return image
+
+
+def _from_project(text: str, stack: Stack, digest: Digest | None) -> str:
+    """base.image as a place of oci/transports: paths are the project's, a registry's image is asked for by digest."""
+    from stackbuild.oci.reference import parse_reference
+    from stackbuild.oci.transports import TRANSPORTS
+
+    prefix, _, rest = text.partition(":")
+    if prefix in TRANSPORTS and prefix != "docker":
+        return f"{prefix}:{stack.project / rest}"
+    reference = parse_reference(text)
+    return f"docker://{reference.at(digest) if digest else reference}"
 
 
 def image_in_store(app: App, digest: Digest, name: str) -> Image | None:
@@ -116,3 +134,14 @@ def base_tree(app: App, stack: Stack, platform: str) -> BaseTree:
     result = keep_image(app, image)
     [(_, folder)] = LayerFolders(app.blobs, app.trees, app.sandbox).of([result])
     return BaseTree(image.digest, folder)
+
+
+def image_config_and_folders(app: App, name: str) -> tuple[Digest, Mapping[str, Any], list[Path]]:
+    """Manifest digest, config document and unpacked layers of a tag of the store. Raises UsageError, NetworkError."""
+    from stackbuild.build.images import LayerFolders
+    from stackbuild.oci.transports import open_source
+
+    image = open_source(f"oci:{app.layout.path}:{name}")
+    folders = LayerFolders(app.blobs, app.trees, app.sandbox)
+    config: Mapping[str, Any] = json.loads(image.raw_config)
+    return image.digest, config, [folder for _, folder in folders.of([keep_image(app, image)])]

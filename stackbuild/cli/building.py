@@ -131,7 +131,7 @@ def send(app: App, stack: Stack, image: BuiltImage, to: Sequence[str], *, push: 
         from stackbuild.cli.network import copy_out
 
         for place in places:
-            copy_out(app, image.digest, f"{image.name}:latest", place)
+            copy_out(app, image.digest, place)
     return tuple(places)
 
 

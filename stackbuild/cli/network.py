@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
-from stackbuild.core.errors import Hint, NetworkError
-from stackbuild.core.events import BytesFetched
+from stackbuild.core.errors import Hint, NetworkError, UsageError
+from stackbuild.core.events import BytesFetched, ImagePushed, PhaseFinished, PhaseStarted
 
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
+    from stackbuild.core.digest import Digest
     from stackbuild.lock.lock import LockedPackage
     from stackbuild.net.client import Answer, Client
     from stackbuild.packages.fetch import Fetcher
@@ -115,3 +117,22 @@ class _Noting:
             raise NetworkError(f"{self._answer.url} sends too much", why=f"more than {LARGEST_DOWNLOAD} bytes")
         self._app.listener(BytesFetched(self._name, self._done, self._total))
         return data
+
+
+def copy_out(app: App, digest: Digest, place: str) -> None:
+    """An image of the store to a place of oci/transports. Raises UsageError, NetworkError, HostError."""
+    from stackbuild.cli.base_image import image_in_store
+    from stackbuild.oci.transports import copy
+
+    image = image_in_store(app, digest, place)
+    if image is None:
+        raise UsageError(
+            f"{place} cannot be written",
+            why="the image is for several platforms; only one image can be sent to a place so far",
+            hints=[Hint("set image.platforms to one platform, or build one with --set")],
+        )
+    app.listener(PhaseStarted("push"))
+    started = time.monotonic()
+    copied = copy(image, place, client=app.client, events=app.listener)
+    app.listener(ImagePushed(place, copied.digest, copied.sent, copied.skipped))
+    app.listener(PhaseFinished("push", time.monotonic() - started))

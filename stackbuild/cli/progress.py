@@ -218,7 +218,7 @@ def sentence(event: Event) -> Iterator[str]:
         case ImageBuilt():
             yield f"=> image {harmless(event.name)} {event.digest} ({size(event.size)})"
         case ImagePushed():
-            counts = f"{event.sent} blobs sent, {event.skipped} already there"
+            counts = f"{size(event.sent)} sent, {size(event.skipped)} already there"
             yield f"=> pushed {harmless(event.reference)} {event.digest} ({counts})"
         case ContainerStateChanged():
             detail = f": {harmless(event.detail)}" if event.detail else ""

@@ -94,6 +94,8 @@ class ImageBuilt:
 
 @dataclass(frozen=True, slots=True)
 class ImagePushed:
+    """sent, skipped: bytes of blobs that went over, and that were there already."""
+
     reference: str
     digest: str
     sent: int

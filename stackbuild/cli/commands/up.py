@@ -1,0 +1,35 @@
+"""`stackbuild up`: build if needed, start the container, wait until it is healthy, say where to reach it."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stackbuild.cli.wiring import App
+
+WAIT_SECONDS = 120.0
+
+
+def options(parser: ArgumentParser) -> None:
+    from stackbuild.cli.commands.build import building_options
+
+    building_options(parser)
+    parser.add_argument("-d", "--detach", action="store_true", help="leave it running and return")
+    parser.add_argument("--wait", action="store_true", help="with -d: wait until the health check passes")
+    parser.add_argument("--wait-timeout", type=float, default=WAIT_SECONDS, metavar="SECONDS", help="for --wait")
+    parser.add_argument("--no-build", action="store_true", help="start the image of the last build")
+
+
+def run(app: App, args: Namespace) -> int:
+    from stackbuild.cli.starting import attach_to, start_project, tell_where
+
+    started = start_project(app, args)
+    if not args.detach:
+        return attach_to(app, started)
+    if args.wait:
+        from stackbuild.run.watch import wait_healthy
+
+        wait_healthy(started.container, args.wait_timeout, app.listener)
+    tell_where(app, started)
+    return 0
