@@ -25,7 +25,7 @@ class PathFilter:
         """Whether dpkg would not unpack this entry. path: relative, as in the archive; kind: as of Member."""
         if not self.exclude:
             return False
-        name = b"/" + path
+        name = "/" + path.decode("utf-8", "surrogateescape")
         skip = False
         for pattern, included in self._rules:
             if pattern.fullmatch(name):
@@ -38,31 +38,34 @@ class PathFilter:
         """The exclude patterns that match any of the paths: the part of the filter that a fragment depends on."""
         if not self.exclude:
             return ()
-        return tuple(p for p in self.exclude if any(_translate(p).fullmatch(b"/" + path) for path in paths))
+        return tuple(
+            p
+            for p in self.exclude
+            if any(_translate(p).fullmatch("/" + path.decode("utf-8", "surrogateescape")) for path in paths)
+        )
 
 
-def _start(pattern: str) -> bytes:
+def _start(pattern: str) -> str:
     """The part of an include that has no wildcard, without trailing slashes."""
     wild = _WILD.search(pattern)
-    return (pattern[: wild.start()] if wild else pattern).rstrip("/").encode("utf-8", "surrogateescape")
+    return (pattern[: wild.start()] if wild else pattern).rstrip("/")
 
 
 @lru_cache(maxsize=1024)
-def _translate(pattern: str) -> re.Pattern[bytes]:
+def _translate(pattern: str) -> re.Pattern[str]:
     """fnmatch(3) without flags: `*` and `?` match a slash too, a backslash takes the next character as it is."""
-    raw = pattern.encode("utf-8", "surrogateescape")
-    out, at = b"", 0
-    while at < len(raw):
-        one = raw[at : at + 1]
+    out, at = "", 0
+    while at < len(pattern):
+        one = pattern[at]
         at += 1
-        if one == b"*":
-            out += b".*"
-        elif one == b"?":
-            out += b"."
-        elif one == b"\\" and at < len(raw):
-            out += re.escape(raw[at : at + 1])
+        if one == "*":
+            out += ".*"
+        elif one == "?":
+            out += "."
+        elif one == "\\" and at < len(pattern):
+            out += re.escape(pattern[at])
             at += 1
-        elif one == b"[" and (found := _bracket(raw, at)):
+        elif one == "[" and (found := _bracket(pattern, at)):
             text, at = found
             out += text
         else:
@@ -70,19 +73,36 @@ def _translate(pattern: str) -> re.Pattern[bytes]:
     return re.compile(out, re.DOTALL)
 
 
-def _bracket(raw: bytes, at: int) -> tuple[bytes, int] | None:
-    """A bracket expression as a class of `re`, and where it ends; None if it has no end."""
+_CLASSES = {
+    "alnum": "a-zA-Z0-9", "alpha": "a-zA-Z", "blank": " \\t", "cntrl": "\\x00-\\x1f\\x7f", "digit": "0-9",
+    "graph": "!-~", "lower": "a-z", "print": " -~", "punct": "!-/:-@\\[-`{-~", "space": "\\s", "upper": "A-Z",
+    "xdigit": "0-9a-fA-F",
+}  # fmt: skip
+
+
+def _bracket(pattern: str, at: int) -> tuple[str, int] | None:
+    """A bracket expression that begins at `at`, as a class of `re`, and where it ends; None if it has no end."""
+    out = "["
+    if pattern[at : at + 1] in ("!", "^"):
+        out, at = "[^", at + 1
     start = at
-    negated = raw[at : at + 1] in (b"!", b"^")
-    at += negated
-    end = raw.find(b"]", at + 1)
-    if end < 0:
-        return None
-    body = raw[at:end]
-    safe = b"".join(re.escape(body[i : i + 1]) if body[i : i + 1] != b"-" else b"-" for i in range(len(body)))
-    text = b"[" + (b"^" if negated else b"") + safe + b"]"
-    try:
-        re.compile(text)
-    except re.error:
-        return re.escape(raw[start - 1 : end + 1]), end + 1
-    return text, end + 1
+    while at < len(pattern):
+        one = pattern[at]
+        if one == "]" and at > start:
+            try:
+                re.compile(out + "]")
+            except re.error:  # a range that runs backwards matches nothing
+                return "(?!)", at + 1
+            return out + "]", at + 1
+        named = re.compile(r"\[:([a-z]+):\]").match(pattern, at)
+        if named and named[1] in _CLASSES:
+            out, at = out + _CLASSES[named[1]], named.end()
+            continue
+        if one == "\\" and at + 1 < len(pattern):
+            at += 1
+            one = pattern[at]
+        elif one == "-" and start < at and pattern[at + 1 : at + 2] not in ("", "]"):
+            out, at = out + "-", at + 1
+            continue
+        out, at = out + re.escape(one), at + 1
+    return None
