@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def options(parser: ArgumentParser) -> None:
     name_option(parser)
-    parser.conflict_handler = "resolve"  # here -f is --follow, as everywhere; --file keeps its long name
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until the container ends")
+    here = parser.add_argument_group("options", conflict_handler="resolve")  # -f is --follow, --file has its long name
+    here.add_argument("-f", "--follow", action="store_true", help="go on until the container ends")
     parser.add_argument("-n", "--tail", type=int, metavar="N", help="the last N lines only")
     parser.add_argument("--since", type=grace, metavar="TIME", help='only what is younger than, for example, "10m"')
 

@@ -60,9 +60,8 @@ def run(app: App, args: Namespace) -> int:
         terminal=args.tty,
         soft=("resources.pids",),
     )
-    made: Container = start(
-        spec, lowers, app.paths, app.listener, stdin=0 if args.interactive and not args.tty else None
-    )
+    stdin = 0 if args.interactive and not args.tty else None
+    made = start(spec, lowers, app.paths, app.listener, stdin=stdin)
     if args.detach:
         sys.stdout.write(f"{name}\n")
         return 0
