@@ -59,4 +59,6 @@ def _change(bits: int, who: str, sign: str, what: str, is_dir: bool, executable:
     if sign == "-":
         return bits & ~given
     special = (0o4000 if "u" in who else 0) | (0o2000 if "g" in who else 0) | (0o1000 if "o" in who else 0)
+    if is_dir:  # a folder keeps these bits unless they are named, as GNU chmod has it
+        special &= ~(0o6000 & ~given)
     return bits & ~(everyone | special) | given

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 TIMEOUT = 10.0  # seconds
-_KEEP = ("PATH", "HOME", "LANG", "XDG_CONFIG_HOME")
+_KEEP = ("PATH", "HOME", "XDG_CONFIG_HOME")
 
 
 class GitError(ValueError):
@@ -20,7 +20,7 @@ class Git:
 
     def __init__(self, project: Path, environ: Mapping[str, str]) -> None:
         self._project = project
-        self._environ = {name: environ[name] for name in _KEEP if name in environ}
+        self._environ = {name: environ[name] for name in _KEEP if name in environ} | {"LC_ALL": "C"}
         self._answers: dict[tuple[str, ...], str] = {}
 
     @property
@@ -77,7 +77,7 @@ class Git:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise GitError(f"git: {error}") from None
         if done.returncode != 0:
-            words_of_git = done.stderr.decode(errors="replace").strip().splitlines() or ["git failed"]
-            raise GitError(words_of_git[-1])
+            lines = done.stderr.decode(errors="replace").strip().splitlines() or ["git failed"]
+            raise GitError(next((line for line in lines if line.startswith("fatal:")), lines[-1]))
         self._answers[words] = done.stdout.decode(errors="replace").strip()
         return self._answers[words]

@@ -20,9 +20,9 @@ from stackbuild.settings.flatten import Key, without_markers
 from stackbuild.settings.levels import Level
 from stackbuild.stack.document import OF_THE_MACHINE, Document
 from stackbuild.stack.merge_rules import RULES, UNIQUE
-from stackbuild.stack.mistakes import mistake, near_keys, original
+from stackbuild.stack.mistakes import mistakes_of, near_keys, original
 from stackbuild.stack.overrides import from_environment, from_options
-from stackbuild.stack.place import Place, Saying, file_said
+from stackbuild.stack.place import Place, Saying, file_said, shown_path
 from stackbuild.stack.table import project_path
 
 
@@ -71,7 +71,7 @@ def _engine() -> tuple[str, dict[str, Any]]:
 
 def files_said(question: Question) -> tuple[list[Saying], list[Saying], list[Saying]]:
     """What files say: the site's config, the project's files, the user's config. Raises UsageError, HostError."""
-    project = file_said(question.file, _shown(question.file), Level.PROJECT)
+    project = file_said(question.file, shown_path(question.file), Level.PROJECT)
     if project is None:
         raise _no_file(question.file)
     _check_version(project)
@@ -80,13 +80,13 @@ def files_said(question: Question) -> tuple[list[Saying], list[Saying], list[Say
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
             raise UsageError(f'"{name}" is not the name of a profile')
         path = question.profile(name)
-        said = file_said(path, _shown(path), Level.PROFILE)
+        said = file_said(path, shown_path(path), Level.PROFILE)
         if said is None:
             raise _no_profile(question, name, path)
         files.append(said)
     machine = []
     for file, level in ((question.site_config, Level.ENGINE), (question.user_config, Level.USER)):
-        said = file_said(file, _shown(file), level) if file else None
+        said = file_said(file, shown_path(file), level) if file else None
         machine.append([Saying(said.place, _absolute_keys(said.tree, file.parent))] if said and file else [])
     return machine[0], files, machine[1]
 
@@ -101,11 +101,12 @@ def validate(saying: Saying) -> list[UsageError]:
     found = _not_here(saying)
     refused = {error.where.key[0] for error in found if error.where and error.where.key}
     tree, moved = without_markers({key: item for key, item in saying.tree.items() if key not in refused}, RULES)
+    found += _said_twice(tree, saying.place, moved) + _keys_outside(tree, saying.place, moved)
     try:
         Document.model_validate(tree)
     except ValidationError as error:
-        return found + [mistake(one, tree, saying.place, moved) for one in error.errors()]
-    return found + _said_twice(tree, saying.place, moved) + _keys_outside(tree, saying.place, moved)
+        found += mistakes_of(error.errors(), tree, saying.place, moved)
+    return sorted(found, key=lambda error: error.where.line if error.where else 0)
 
 
 def _not_here(saying: Saying) -> list[UsageError]:
@@ -133,8 +134,10 @@ def _said_twice(tree: Mapping[str, Any], place: Place, moved: Mapping[Key, list[
             items = items.get(part, {}) if isinstance(items, dict) else {}
         namer = RULES.namer(path)
         first: dict[str, int] = {}
-        for index, item in enumerate(items if namer else ()):
-            name = namer(item) if namer else ""
+        for index, item in enumerate(items if namer and isinstance(items, list) else ()):
+            name = _name(namer, item)
+            if name is None:
+                continue
             if name in first:
                 key: Key = (*path, index, "name") if isinstance(item, dict) else (*path, index)
                 line = place.origin(original((*path, first[name]), moved)).line
@@ -149,14 +152,24 @@ def _said_twice(tree: Mapping[str, Any], place: Place, moved: Mapping[Key, list[
     return found
 
 
+def _name(namer: Any, item: Any) -> str | None:
+    """The name of an item; None if the item is not valid, which is another mistake."""
+    try:
+        return str(namer(item))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def _keys_outside(tree: Mapping[str, Any], place: Place, moved: Mapping[Key, list[int]]) -> list[UsageError]:
     """A project's own sources name keyrings inside the project: another machine has to have them, too."""
     found: list[UsageError] = []
     if place.level not in (Level.PROJECT, Level.PROFILE):
         return found
-    for index, item in enumerate(tree.get("packages", {}).get("source", ())):
+    packages = tree.get("packages")
+    sources = packages.get("source") if isinstance(packages, dict) else None
+    for index, item in enumerate(sources if isinstance(sources, list) else ()):
         try:
-            if "signed-by" in item:
+            if isinstance(item, dict) and isinstance(item.get("signed-by"), str):
                 project_path(item["signed-by"])
         except ValueError as error:
             found.append(
@@ -235,15 +248,5 @@ def _no_profile(question: Question, name: str, path: Path) -> UsageError:
     )
     known = tuple(other for other in others if other)
     return UsageError(
-        f"there is no profile `{name}`", where=Origin("profile", _shown(path)), hints=near_keys(name, known)
+        f"there is no profile `{name}`", where=Origin("profile", shown_path(path)), hints=near_keys(name, known)
     )
-
-
-def _shown(file: Path) -> str:
-    """As a person would write it: relative below the current folder, with ~ below the home."""
-    if not file.is_absolute():
-        return str(file)
-    for folder, sign in ((os.getcwd(), ""), (os.path.expanduser("~"), "~/")):
-        if file.is_relative_to(folder) and folder != "/":
-            return sign + str(file.relative_to(folder))
-    return str(file)

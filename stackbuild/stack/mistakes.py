@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ _TYPES = {
     "model_attributes_type": "a table",
     "is_instance_of": "text",
     "dataclass_type": "text",
+    "dataclass_exact_type": "text",
 }
 
 
@@ -44,15 +45,37 @@ def mistake(error: ErrorDetails, tree: Any, place: Source, moved: Mapping[Key, l
     if kind in _TYPES:
         return UsageError(f"`{shown}` must be {_TYPES[kind]}", where=where, why=f"it is {kind_of(error['input'])}")
     if kind == "literal_error":
-        expected = str(error.get("ctx", {}).get("expected", "")).replace(" or ", ", ").replace("'", "")
+        known = str(error.get("ctx", {}).get("expected", "")).replace(" or ", ", ").replace("'", "").split(", ")
         return UsageError(
             f"`{shown}` cannot be {_quoted(error['input'])}",
             where=where,
-            why=f"it is one of {expected}",
-            hints=near_keys(str(error["input"]), tuple(expected.split(", ")), others=False),
+            why=f"it is one of {', '.join(known)}" if len(known) > 1 else f"it can only be {known[0].lower()}",
+            hints=near_keys(str(error["input"]), tuple(known), others=False),
         )
     words = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    for long, short in (
+        ("greater than or equal to", "it must be at least"),
+        ("less than or equal to", "it must be at most"),
+    ):
+        words = words.replace(long, short)
     return UsageError(f"`{shown}` is not valid" if shown else "this is not valid", where=where, why=words)
+
+
+def mistakes_of(
+    errors: Sequence[ErrorDetails], tree: Any, place: Source, moved: Mapping[Key, list[int]]
+) -> list[UsageError]:
+    """All findings, in the order of the lines; a key that is only misspelt is not missing, too."""
+    unknown: dict[Key, list[str]] = {}
+    for error in errors:
+        if error["type"] == "extra_forbidden":
+            unknown.setdefault(located(error["loc"], tree)[0][:-1], []).append(str(error["loc"][-1]))
+    made = []
+    for error in errors:
+        key, _ = located(error["loc"], tree)
+        if error["type"] == "missing" and get_close_matches(str(key[-1]), unknown.get(key[:-1], ()), cutoff=0.6):
+            continue
+        made.append(mistake(error, tree, place, moved))
+    return sorted(made, key=lambda error: error.where.line if error.where else 0)
 
 
 def located(loc: tuple[str | int, ...], tree: Any) -> tuple[Key, str]:
@@ -67,7 +90,7 @@ def located(loc: tuple[str | int, ...], tree: Any) -> tuple[Key, str]:
             key, tree = (*key, part), tree.get(str(part))
         elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
             key, tree = (*key, part), tree[part]
-    return key, ".".join(str(part) for part in key[-2:] if isinstance(part, str))
+    return key, ".".join([part for part in key if isinstance(part, str)][-2:])
 
 
 def original(key: Key, moved: Mapping[Key, list[int]]) -> Key:
@@ -106,6 +129,8 @@ def kind_of(value: Any) -> str:
 
 
 def _quoted(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
     text = f'"{value}"' if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else text[:57] + "…"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,3 +52,13 @@ def file_said(file: Path, shown: str, level: Level) -> Saying | None:
     if text is None:
         return None
     return Saying(Place(level, shown, text), parse(text, shown, level.value))
+
+
+def shown_path(file: Path) -> str:
+    """As a person would write it: relative below the current folder, with ~ below the home."""
+    if not file.is_absolute():
+        return str(file)
+    for folder, sign in ((os.getcwd(), ""), (os.path.expanduser("~"), "~/")):
+        if file.is_relative_to(folder) and folder != "/":
+            return sign + str(file.relative_to(folder))
+    return str(file)

@@ -32,9 +32,10 @@ def read_text(file: Path, shown: str, level: str) -> str | None:
         return None
     except OSError as error:
         raise HostError(f"cannot read {shown}", why=os.strerror(error.errno or 0)) from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise UsageError(f"{shown} is not a file", where=Origin(level, shown))
     with open(fd, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise UsageError(f"{shown} is not a file", where=Origin(level, shown))
         data = stream.read(LIMIT + 1)
     if len(data) > LIMIT:
         raise UsageError(f"{shown} is too large for a file of settings", where=Origin(level, shown))
@@ -63,6 +64,7 @@ def parse(text: str, shown: str, level: str) -> dict[str, Any]:
         elif place:
             line = text.rstrip("\n").count("\n") + 1
         why = words[: place.start()] if place else words
+        why += ", at the end of the file" if place and place[3] else ""
         raise UsageError(
             "this is not valid TOML", where=Origin(level, shown, line, column=column), why=why[:1].lower() + why[1:]
         ) from None

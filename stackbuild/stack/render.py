@@ -22,6 +22,7 @@ _ALLOWED = (  # names of Jinja2's nodes
     "Template Output TemplateData Name Const Getattr Getitem Filter Test Compare Operand And Or Not Concat CondExpr "
     "List Tuple Dict Pair Keyword Add Sub Neg Pos Div FloorDiv Slice If"
 )
+_SIGNS = {"Mul": "`*`", "Pow": "`**`", "Mod": "`%`", "Call": "a call", "Assign": "`set`"}
 
 
 class Failed(ValueError):
@@ -129,7 +130,8 @@ def render(environment: Any, text: str, context: Mapping[str, Any]) -> Any:
             if count > NODE_LIMIT:
                 raise Failed("the value is too complicated")
             if type(node).__name__ not in _ALLOWED.split():
-                raise Failed(f"`{type(node).__name__.lower()}` cannot be used in a value")
+                name = type(node).__name__
+                raise Failed(f"{_SIGNS.get(name, f'`{name.lower()}`')} cannot be used in a value")
         whole = _whole_expression(tree, text)
         if whole is not None:
             made = environment.compile_expression(whole, undefined_to_none=False)(**context)

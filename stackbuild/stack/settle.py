@@ -23,7 +23,7 @@ from stackbuild.stack.image_tables import ACTIONS, BASE_KINDS, OF_RUN
 from stackbuild.stack.keys import description
 from stackbuild.stack.levels import Question, engine_said, files_said, overrides_said, validate
 from stackbuild.stack.merge_rules import RULES
-from stackbuild.stack.mistakes import mistake
+from stackbuild.stack.mistakes import mistakes_of
 from stackbuild.stack.place import Saying
 from stackbuild.stack.render import Distro, has_templates, platform_names, render_tree
 from stackbuild.stack.stack import Stack
@@ -201,7 +201,7 @@ def _whole(tree: Mapping[str, Any], living: Settings, project: Saying) -> Docume
         document = Document.model_validate(tree, context={"whole": True})
     except ValidationError as error:
         place = _Settled(tree, living, project)
-        mistakes += [mistake(one, tree, place, {}) for one in error.errors()]
+        mistakes += mistakes_of(error.errors(), tree, place, {})
     if mistakes:
         raise UsageError.of(mistakes)
     return document

@@ -13,6 +13,7 @@ from stackbuild.settings.setting import Path as Key
 from stackbuild.settings.setting import Settings, beneath
 from stackbuild.stack.container_tables import Container
 from stackbuild.stack.image_tables import Base, Build, Image, Layer, Packages, Push, Registry, Source, UserTable
+from stackbuild.stack.place import shown_path
 
 IN_THE_IMAGE = ("stack", "base", "packages", "users", "layer", "image")
 """Tables that decide what is in the image."""
@@ -64,7 +65,7 @@ class Stack:
             if setting is not None:
                 said = setting.last
                 return said.source.origin((*said.key, *key[length:]))
-        return Origin("project", str(self.file), 0, key)
+        return Origin(Level.PROJECT.value, shown_path(self.file), 0, key)
 
     def _choice(self, path: Key) -> Any:
         """The setting of a key that shares its path with others ("base.distro"), if it is the chosen one."""

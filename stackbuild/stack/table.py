@@ -34,13 +34,27 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, alias_generator=kebab)
 
 
-def read_by(parse: Callable[[Any], Any], schema: Any) -> Any:
-    """pydantic's annotation for a value that `parse` reads from TOML. JSON Schema: `schema`."""
-    kinds = [schema] if isinstance(schema, str) else schema
-    return (
-        BeforeValidator(lambda value: value if not isinstance(value, (str, int, float)) else parse(value)),
-        WithJsonSchema({"type": kinds[0]} if len(kinds) == 1 else {"type": list(kinds)}),
-    )
+_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "string": ((str,), "text"),
+    "integer": ((int,), "a whole number"),
+    "number": ((int, float), "a number"),
+    "boolean": ((bool,), "true or false"),
+}
+
+
+def read_by(parse: Callable[[Any], Any], schema: str | tuple[str, ...]) -> Any:
+    """pydantic's annotations for a value that `parse` reads from TOML. schema: JSON Schema's names of its types."""
+    kinds = [schema] if isinstance(schema, str) else list(schema)
+    types = tuple(kind for name in kinds for kind in _KINDS[name][0])
+
+    def read(value: Any) -> Any:
+        if isinstance(value, types) and (bool in types or not isinstance(value, bool)):
+            return parse(value)
+        if len(kinds) == 1:
+            return value  # pydantic's own finding is enough
+        raise ValueError(f"it must be {' or '.join(_KINDS[name][1] for name in kinds)}")
+
+    return BeforeValidator(read), WithJsonSchema({"type": kinds[0] if len(kinds) == 1 else kinds})
 
 
 def text_of(value: str | int | float) -> str:
