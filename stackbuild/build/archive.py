@@ -28,6 +28,8 @@ def unpack(archive: Path, name: str, scratch: Path) -> Path:
     try:
         with open(archive, "rb") as file:
             start = file.read(6)
+            if not start:
+                raise ValueError("it is empty")
             file.seek(0)
             if start.startswith(_ZIP):
                 _unzip(file, folder, name)

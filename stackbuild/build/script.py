@@ -75,7 +75,7 @@ class _Reader:
             if character == "\n":
                 self._end(self._last if self._last in _HANGING else "\n")
             elif character in " \t":
-                self._at += 1
+                self._at += 3 if text.startswith("\\\n", self._at + 1) else 1  # a blank, and the line goes on
             elif character == "#":
                 self._at = (text + "\n").index("\n", self._at)
             elif character in ";&|":
@@ -86,7 +86,7 @@ class _Reader:
                 self._redirect()
             else:
                 self._word()
-        return not self._open and self._last not in (*_HANGING, "\\")
+        return not self._open and self._last not in _HANGING
 
     def _end(self, operator: str) -> None:
         if operator == ";;":
@@ -120,7 +120,7 @@ class _Reader:
         while self._at < len(self._text) and self._text[self._at] not in " \t\n;&|()<>":
             self._piece()
         word = self._text[start : self._at]
-        self._last = "\\" if word.endswith("\\\n") or word == "\\" else word
+        self._last = word
         if not self._command:
             return
         if word in _UNKNOWN:
@@ -135,7 +135,7 @@ class _Reader:
         """One character of a word, or a quoted piece or expansion as a whole."""
         text, at = self._text, self._at
         if text[at] == "\\":
-            if at + 1 >= len(text):
+            if at + 1 >= len(text) or text[at + 1] == "\n":
                 raise _Unsure  # the line goes on
             self._at += 2
         elif text[at] == "'":
