@@ -156,7 +156,8 @@ class Handler(SimpleHTTPRequestHandler):
             self.wfile.write(body[: len(body) // 2])
             self.close_connection = True
         else:
-            self.wfile.write(body[:-1] + bytes([body[-1] ^ 1]))
+            middle = len(body) // 2
+            self.wfile.write(body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :])
 
 
 def stack_of(made: Archive, folder: Path, install: list[str], more: str = "") -> Path:

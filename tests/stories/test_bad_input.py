@@ -191,7 +191,7 @@ def test_no_signature_at_all(stackbuild: Stackbuild, debs: Archive) -> None:
 def test_an_expired_index(stackbuild: Stackbuild, debs: Archive) -> None:
     debs.publish(valid_for=-86400)
     stack_of(debs, stackbuild.folder, ["say-hello"])
-    said(stackbuild("lock", code=4), "Valid-Until", "check-valid-until")
+    said(stackbuild("lock", code=4), "expired", "check-valid-until")
 
 
 def test_a_stale_lock_is_refused_when_asked(stackbuild: Stackbuild, debs: Archive) -> None:
