@@ -136,12 +136,46 @@ def base_tree(app: App, stack: Stack, platform: str) -> BaseTree:
     return BaseTree(image.digest, folder)
 
 
-def image_config_and_folders(app: App, name: str) -> tuple[Digest, Mapping[str, Any], list[Path]]:
-    """Manifest digest, config document and unpacked layers of a tag of the store. Raises UsageError, NetworkError."""
-    from stackbuild.build.images import LayerFolders
+def image_config_and_folders(app: App, reference: str) -> tuple[Digest, Mapping[str, Any], list[Path]]:
+    """Manifest digest, config document and unpacked layers of an image of the store, or of any place.
+
+    reference: a tag of the store ("hello-web" means "hello-web:latest") or a place of oci/transports, from which
+    it is copied into the store first. Raises UsageError, NetworkError, HostError.
+    """
+    from stackbuild.build.images import LayerFolders, layer_results
     from stackbuild.oci.transports import open_source
 
-    image = open_source(f"oci:{app.layout.path}:{name}")
-    folders = LayerFolders(app.blobs, app.trees, app.sandbox)
+    tag = _tag_in_store(app, reference)
+    image = open_source(f"oci:{app.layout.path}:{tag}" if tag else reference, client=app.client)
+    result = keep_image(app, image)
+    if not tag:
+        app.layout.add(image.manifest.raw, tag=str(reference).removeprefix("docker://"))
+    own = _own_layers(app, image)
+    results = [result] if own is None else list(layer_results(result.facts["layers"], own))
     config: Mapping[str, Any] = json.loads(image.raw_config)
-    return image.digest, config, [folder for _, folder in folders.of([keep_image(app, image)])]
+    folders = LayerFolders(app.blobs, app.trees, app.sandbox)
+    return image.digest, config, [folder for _, folder in folders.of(results)]
+
+
+def _tag_in_store(app: App, reference: str) -> str:
+    if not (app.layout.path / "index.json").exists():
+        return ""
+    tags = {tag for tag, _ in app.layout.images()}
+    return next((name for name in (reference, f"{reference}:latest") if name in tags), "")
+
+
+def _own_layers(app: App, image: Image) -> int | None:
+    """How many of the lowest layers are a base's, if all above them were made and unpacked by steps of this store.
+
+    None: the image's layers have to be unpacked over each other. Only our own layers name all folders above
+    their entries, so only they can be unpacked alone; that they are in the store says that they are ours.
+    """
+    from stackbuild.build.images import chain_id
+
+    diff_ids = [layer.diff_id for layer in image.layers]
+    own = len(diff_ids)
+    while own and app.trees.has(diff_ids[own - 1], app.sandbox):
+        own -= 1
+    if own == len(diff_ids) or (own and not app.trees.has(chain_id(diff_ids[:own]), "flat")):
+        return None
+    return own

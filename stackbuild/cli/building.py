@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stackbuild.core.digest import Digest
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.events import Note, PhaseFinished, PhaseStarted
 from stackbuild.core.files import write_file
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from stackbuild.build.image import BuiltImage
     from stackbuild.build.scheduler import Tools
     from stackbuild.cli.wiring import App
+    from stackbuild.core.action import ActionResult
     from stackbuild.lock.lock import Lock
     from stackbuild.plan.forecast import Forecast
     from stackbuild.plan.graph import Plan
@@ -84,23 +86,31 @@ def build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
     image = image_of(work.plan, results, app.blobs, work.stack.name)
     app.layout.add(image.document, tag=f"{work.stack.name}:latest")
     announce(image, work.tools)
+    _remember(app, work, image, args)
     return image
 
 
-@dataclass(frozen=True)
-class Built:
-    """What `build` prints: one line a person or a script can use."""
+def _remember(app: App, work: Work, image: BuiltImage, args: Namespace) -> None:
+    """Keep what this build read, so that the next one can tell by `stat` that there is nothing to do."""
+    from stackbuild.cli import fast
 
-    name: str
-    digest: str
-    size: int
-    sent: tuple[str, ...]
+    blobs = [Digest(layer["digest"]) for result in image.layers for layer in _layers(result)]
+    blobs += [manifest.digest for manifest in image.manifests]
+    fast.remember(
+        args,
+        app.environ,
+        started=app.started,
+        read=[*work.stack.read, *app.project_files.looked_at],
+        written=[work.stack.lock_file, *(app.blobs.path(digest) for digest in blobs)],
+        variables=work.stack.variables,
+        result={"name": f"{image.name}:latest", "digest": image.digest, "size": image.size},
+    )
 
-    def to_text(self) -> str:
-        return self.digest
 
-    def to_json(self) -> Any:
-        return {"v": 1, "name": self.name, "digest": self.digest, "size": self.size, "sent": list(self.sent)}
+def _layers(result: ActionResult) -> list[dict[str, Any]]:
+    if "layers" in result.facts:
+        return list(result.facts["layers"])
+    return [{"digest": result.outputs["layer"].digest}]
 
 
 def write_metadata(file: str, image: BuiltImage) -> None:

@@ -58,7 +58,6 @@ def make_tools(app: App, secrets: Mapping[str, Path], *, shell: bool = False) ->
 
 def step_kinds(app: App) -> Mapping[str, StepKind]:
     """Kind -> its describing half."""
-    from stackbuild.build.project_files import ProjectFiles
     from stackbuild.build.steps.copy import Copy
     from stackbuild.build.steps.facet import Facet
     from stackbuild.build.steps.files import Files
@@ -68,7 +67,7 @@ def step_kinds(app: App) -> Mapping[str, StepKind]:
     from stackbuild.cli.base_image import pull_base
     from stackbuild.cli.network import download
 
-    project = ProjectFiles(app.stack().project, app.paths.stamps)
+    project = app.project_files
     kinds: tuple[StepKind, ...] = (
         Fetch(app.downloads, lambda step: download(app, step)),
         Base(lambda step: pull_base(app, step)),

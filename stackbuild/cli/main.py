@@ -18,9 +18,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     args: Namespace | None = None
     try:
-        from stackbuild.cli.options import IN_NAMESPACE, command_module, parse
+        from stackbuild.cli.options import IN_NAMESPACE, command_module, enter_directory, parse
 
         args = parse(words)
+        enter_directory(args)
+        from stackbuild.cli import fast
+
+        done = fast.run(args, os.environ)
+        if done is not None:
+            return done
         if args.command in IN_NAMESPACE and os.geteuid() != 0:
             from stackbuild.host.userns import reenter_if_needed
 
@@ -28,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from stackbuild.cli.wiring import App
 
         with App.of(args, dict(os.environ)) as app:
-            code = command_module(args.command).run(app, args)  # type: ignore[attr-defined]
+            code = command_module(args.command).run(app, args)
         return int(code or 0)
     except StackError as error:
         return fail(error, args)

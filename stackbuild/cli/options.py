@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from stackbuild import __version__
 from stackbuild.core.errors import Hint, UsageError
@@ -78,7 +79,7 @@ def parse(argv: Sequence[str]) -> Namespace:
         raise UsageError("no command given", hints=[Hint("see the commands", "stackbuild --help")])
     if args.help:
         after = ["--help", *after]
-    parser = Parser(prog=f"stackbuild {args.command}", description=COMMANDS[args.command])
+    parser = Parser(prog=f"stackbuild {args.command}", description=COMMANDS[args.command], conflict_handler="resolve")
     global_options(parser.add_argument_group("options of every command"), top=False)  # type: ignore[arg-type]
     module = command_module(args.command)
     module.options(parser)
@@ -107,8 +108,16 @@ def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(argv), []
 
 
-def command_module(name: str) -> object:
+def command_module(name: str) -> Any:
     """The module of a command: it has `options(parser)` and `run(app, args)`."""
     from importlib import import_module
 
     return import_module(f"stackbuild.cli.commands.{name}")
+
+
+def enter_directory(args: Namespace) -> None:
+    """Go to the folder of -C; all paths of the command line and the environment count from there."""
+    try:
+        os.chdir(args.directory)
+    except OSError as error:
+        raise UsageError(f"-C {args.directory}: cannot go there", why=error.strerror or "") from None

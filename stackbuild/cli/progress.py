@@ -59,6 +59,14 @@ def make(
         yield guarded(Plain(stream, verbose))
 
 
+def make_plain(progress: str, *, quiet: bool = False, verbose: bool = False, stream: TextIO | None = None) -> Listener:
+    """A listener that needs no live view: for commands that are over in a blink."""
+    stream = sys.stderr if stream is None else stream
+    if progress == "json":
+        return guarded(Json(stream, quiet))
+    return guarded(Quiet(stream) if quiet else Plain(stream, verbose))
+
+
 def _live_view(stream: TextIO, verbose: bool) -> AbstractContextManager[Listener]:
     from stackbuild.cli.live import live_view  # rich takes 50 ms to import
 

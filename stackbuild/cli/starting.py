@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from argparse import Namespace
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stackbuild.core.errors import Hint, UsageError
-from stackbuild.core.events import Note
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,10 +18,13 @@ if TYPE_CHECKING:
 
 def start_project(app: App, args: Namespace) -> Started:
     """Build (unless --no-build) and see to it that the project's container runs the image as settled."""
+    from stackbuild.cli.fast import remember_container
     from stackbuild.run.lifecycle import up
 
     spec, folders = _last_image(app) if args.no_build else _built_image(app, args)
-    return up(spec, folders, app.paths, app.listener)
+    started = up(spec, folders, app.paths, app.listener)
+    remember_container(args, app.environ, started.container)
+    return started
 
 
 def _built_image(app: App, args: Namespace) -> tuple[RuntimeSpec, list[Path]]:
@@ -69,59 +68,3 @@ def engine_defaults(stack: Stack) -> list[str]:
         for path, setting in stack.settings.items()
         if path[0] == "container" and setting.last.origin.level == "engine"
     ]
-
-
-@dataclass(frozen=True)
-class Reachable:
-    """What `up -d` prints."""
-
-    name: str
-    how: str
-    addresses: tuple[str, ...]
-
-    def to_text(self) -> str:
-        where = f" at {', '.join(self.addresses)}" if self.addresses else ""
-        return f"{self.name} is running{where}"
-
-    def to_json(self) -> Any:
-        return {"v": 1, "name": self.name, "how": self.how, "addresses": list(self.addresses)}
-
-
-def tell_where(app: App, started: Started) -> None:
-    """The container's name and where its published ports are, on stdout."""
-    if started.how == "unchanged":
-        app.listener(Note(f"{started.container.name} is already running, and nothing has changed"))
-    app.show(Reachable(started.container.name, started.how, addresses(started)))
-
-
-def addresses(started: Started) -> tuple[str, ...]:
-    """A URL for each published TCP port, as somebody on this machine would type it."""
-    found = []
-    for port in started.container.state().ports:
-        host = "localhost" if port.host_ip in ("", "0.0.0.0", "::") else port.host_ip
-        place = f"{host}:{port.host_port}"
-        found.append(f"http://{place}/" if port.protocol == "tcp" else f"{place}/{port.protocol}")
-    return tuple(found)
-
-
-def attach_to(app: App, started: Started) -> int:
-    """Stream its log until it ends; Ctrl-C stops it. Returns the container's own exit code."""
-    from stackbuild.core.events import ContainerStateChanged, Event
-    from stackbuild.run.watch import attach
-
-    def listen(event: Event) -> None:
-        app.listener(event)
-        if isinstance(event, ContainerStateChanged) and event.state == "healthy":
-            app.listener(Note(f"{started.container.name} is healthy at {', '.join(addresses(started)) or 'no port'}"))
-
-    since = None if started.how != "unchanged" else 0.0
-    return attach(started.container, write_log, listen, since=since)
-
-
-def write_log(stream: str, data: bytes) -> None:
-    """Bytes of a container's log to our own stdout or stderr, as they are."""
-    out = sys.stdout if stream == "stdout" else sys.stderr
-    out.flush()
-    view = memoryview(data)
-    while view:
-        view = view[os.write(out.fileno(), view) :]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from stackbuild.core.events import Listener
 from stackbuild.core.origin import Origin
 
 if TYPE_CHECKING:
+    from stackbuild.build.project_files import ProjectFiles
     from stackbuild.lock.lock import Lock, LockFile
     from stackbuild.net.client import Client
     from stackbuild.oci.layout import Layout
@@ -34,18 +36,15 @@ class App:
 
     def __init__(self, args: Namespace, environ: Mapping[str, str], listener: Listener) -> None:
         self.args, self.environ, self.listener = args, environ, listener
+        self.started = time.time_ns()
         self.before_base: Stack | None = None  # the stack as settled without its image level
 
     @classmethod
     @contextmanager
     def of(cls, args: Namespace, environ: Mapping[str, str]) -> Iterator[App]:
-        """An app whose progress view lives as long as the command. Changes to the folder of -C first."""
+        """An app whose progress view lives as long as the command."""
         from stackbuild.cli.progress import make
 
-        try:
-            os.chdir(args.directory)
-        except OSError as error:
-            raise UsageError(f"-C {args.directory}: cannot go there", why=error.strerror or "") from None
         with make(args.progress, quiet=args.quiet, verbose=args.verbose) as listener:
             yield cls(args, environ, listener)
 
@@ -102,6 +101,13 @@ class App:
         return Layout(self.paths.images)
 
     @cached_property
+    def project_files(self) -> ProjectFiles:
+        """The project's files, as steps read them."""
+        from stackbuild.build.project_files import ProjectFiles
+
+        return ProjectFiles(self.stack().project, self.paths.stamps)
+
+    @cached_property
     def client(self) -> Client:
         from stackbuild.cli.network import make_client
 
@@ -135,6 +141,13 @@ class App:
         from stackbuild.cli.base_image import base_tree
 
         return base_tree(self, self.stack(), self.stack().image.platforms[0]).folder
+
+    def lowers_of(self, reference: str) -> tuple[Mapping[str, Any], list[Path]]:
+        """Config document and unpacked layers, lowest first, of an image of the store or of any place."""
+        from stackbuild.cli.base_image import image_config_and_folders
+
+        _, config, folders = image_config_and_folders(self, reference)
+        return config, folders
 
     @cached_property
     def lock_file(self) -> LockFile:

@@ -38,7 +38,8 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(app: App, args: Namespace) -> int | None:
-    from stackbuild.cli.building import Built, build, prepare, send
+    from stackbuild.cli.building import build, prepare, send
+    from stackbuild.cli.results import Built
 
     if args.dry_run:
         from stackbuild.cli.commands import plan

@@ -22,14 +22,15 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(app: App, args: Namespace) -> int:
-    from stackbuild.cli.starting import attach_to, start_project, tell_where
+    from stackbuild.cli.reaching import attach_to, tell_where
+    from stackbuild.cli.starting import start_project
 
     started = start_project(app, args)
     if not args.detach:
-        return attach_to(app, started)
+        return attach_to(started.container, started.how, app.listener)
     if args.wait:
         from stackbuild.run.watch import wait_healthy
 
         wait_healthy(started.container, args.wait_timeout, app.listener)
-    tell_where(app, started)
+    tell_where(started.container, started.how, app.listener)
     return 0

@@ -1,0 +1,169 @@
+"""The no-op path: `build` and `up` with nothing changed answer from a stamp, by `stat` alone (DESIGN, section 7).
+
+Imports no TOML, pydantic, networkx or jinja2; what it does is proven equal to the long way by tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stackbuild import __version__
+from stackbuild.core import paths, stamps
+
+if TYPE_CHECKING:
+    from stackbuild.run.container import Container
+
+MARGIN_NS = 50_000_000  # a file system's clock may tick slower than ours
+ONCE = ("target", "secret", "to", "push", "metadata_file", "always_make", "dry_run", "no_build", "shell_on_failure")
+"""Options with which a command does more, or something else, than bring the image up to date."""
+
+
+def words(args: Namespace, environ: Mapping[str, str]) -> list[str] | None:
+    """All that decides a build and is neither a file nor a named variable; None: the long way must be gone."""
+    if any(getattr(args, name, None) for name in ONCE):
+        return None
+    file = os.path.join(os.path.realpath("."), args.file or "stack.toml")
+    overrides = sorted(f"{name}={value}" for name, value in environ.items() if name.startswith("STACKBUILD__"))
+    return [
+        "build",
+        __version__,
+        file,
+        *(args.profile or ()),
+        "--set",
+        *(args.sets or ()),
+        "--environment",
+        *overrides,
+        str(paths.user_config(environ)),
+        environ.get("STACKBUILD_SANDBOX", ""),
+    ]
+
+
+def store_of(args: Namespace, environ: Mapping[str, str]) -> paths.StorePaths:
+    """The store, as the long way finds it: relative to where the command was started."""
+    return paths.StorePaths(paths.store_root(environ, args.store))
+
+
+def current(args: Namespace, environ: Mapping[str, str]) -> stamps.Stamp | None:
+    """The stamp of the last run with these words, if nothing that it read has changed."""
+    if args.command not in ("build", "up"):
+        return None
+    said = words(args, environ)
+    if said is None:
+        return None
+    stamp = stamps.read(stamps.place(store_of(args, environ).stamps, said))
+    return stamp if stamp is not None and stamp.current(environ) else None
+
+
+def run(args: Namespace, environ: Mapping[str, str]) -> int | None:
+    """Do the command from its stamp: its exit code, or None if the long way must be gone."""
+    stamp = current(args, environ)
+    if stamp is None:
+        return None
+    from stackbuild.cli.output import show
+    from stackbuild.cli.results import Built
+
+    if args.command == "build":
+        result = stamp.result
+        _note(args, f"{result['name']} is up to date")
+        show(Built(result["name"], result["digest"], result["size"], ()), args.format)
+        return 0
+    container = _container(stamp, store_of(args, environ))
+    return None if container is None else _up(args, environ, container)
+
+
+def _note(args: Namespace, text: str) -> None:
+    from stackbuild.cli.progress import make_plain
+    from stackbuild.core.events import Note
+
+    make_plain(args.progress, quiet=args.quiet, verbose=args.verbose)(Note(text))
+
+
+def _container(stamp: stamps.Stamp, store: paths.StorePaths) -> Container | None:
+    """The project's container, if it is the one that the stamp's settings describe."""
+    from stackbuild.run.container import Container
+
+    if "container" not in stamp.result:
+        return None
+    container = Container(store.containers / stamp.result["container"])
+    if spec_digest(container) != stamp.result["spec"]:
+        return None
+    return container if all(os.path.isdir(lower) for lower in container.launch.lowers) else None
+
+
+def spec_digest(container: Container) -> str:
+    """Of the spec as it is stored; "" if there is none."""
+    try:
+        return hashlib.sha256(container.path("spec.json").read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _up(args: Namespace, environ: Mapping[str, str], container: Container) -> int | None:
+    from stackbuild.cli.progress import make_plain
+    from stackbuild.run.container import ALIVE
+
+    running = container.state().status in ALIVE
+    if os.geteuid() != 0 and not (running and args.detach):
+        return None  # the caller enters the user namespace first, and asks again in there
+    listener = make_plain(args.progress, quiet=args.quiet, verbose=args.verbose)
+    from stackbuild.cli.reaching import attach_to, tell_where
+
+    if not running:
+        from stackbuild.run.lifecycle import start_again
+
+        start_again(container, store_of(args, environ), listener)
+    how = "unchanged" if running else "started"
+    if not args.detach:
+        return attach_to(container, how, listener)
+    if args.wait:
+        from stackbuild.run.watch import wait_healthy
+
+        wait_healthy(container, args.wait_timeout, listener)
+    tell_where(container, how, listener)
+    return 0
+
+
+def remember(
+    args: Namespace,
+    environ: Mapping[str, str],
+    *,
+    started: int,
+    read: Iterable[Path],
+    written: Iterable[Path],
+    variables: Iterable[str],
+    result: Mapping[str, Any],
+) -> None:
+    """Keep the stamp of a finished build. started: time.time_ns() before anything was read.
+
+    read: files that decide the build; one that changed since `started` may have been read before it changed, so
+    there is no stamp then. written: what the build itself made or checked (the lock, blobs).
+    """
+    said = words(args, environ)
+    if said is None:
+        return
+    before = stamps.take(read, environ, list(variables), dict(result))
+    for signature in before.files.values():
+        if signature is not None and max(signature[3:]) >= started - MARGIN_NS:
+            return
+    made = stamps.take(written, environ, (), {})
+    stamps.write(
+        stamps.place(store_of(args, environ).stamps, said), replace(before, files={**before.files, **made.files})
+    )
+
+
+def remember_container(args: Namespace, environ: Mapping[str, str], container: Container) -> None:
+    """Add to the stamp which container, with which spec, the settings describe."""
+    said = words(args, environ)
+    if said is None:
+        return
+    place = stamps.place(store_of(args, environ).stamps, said)
+    stamp = stamps.read(place)
+    if stamp is not None:
+        result = {**stamp.result, "container": container.name, "spec": spec_digest(container)}
+        stamps.write(place, replace(stamp, result=result))

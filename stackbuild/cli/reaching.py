@@ -1,0 +1,63 @@
+"""Where a running container can be reached, and following it in the foreground. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stackbuild.cli.output import show
+from stackbuild.core.events import ContainerStateChanged, Event, Listener, Note
+
+if TYPE_CHECKING:
+    from stackbuild.run.container import Container
+
+
+@dataclass(frozen=True)
+class Reachable:
+    """What `up -d` prints."""
+
+    name: str
+    how: str
+    addresses: tuple[str, ...]
+
+    def to_text(self) -> str:
+        where = f" at {', '.join(self.addresses)}" if self.addresses else ""
+        return f"{self.name} is running{where}"
+
+    def to_json(self) -> Any:
+        return {"v": 1, "name": self.name, "how": self.how, "addresses": list(self.addresses)}
+
+
+def tell_where(container: Container, how: str, listener: Listener) -> None:
+    """The container's name and where its published ports are, on stdout. how: as run/lifecycle.py's Started says."""
+    if how == "unchanged":
+        listener(Note(f"{container.name} is already running, and nothing has changed"))
+    elif how == "started":
+        listener(Note(f"nothing has changed: {container.name} was started as it was"))
+    show(Reachable(container.name, how, addresses(container)))
+
+
+def addresses(container: Container) -> tuple[str, ...]:
+    """A URL for each published TCP port, as somebody on this machine would type it."""
+    found = []
+    for port in container.state().ports:
+        host = "localhost" if port.host_ip in ("", "0.0.0.0", "::") else port.host_ip
+        place = f"{host}:{port.host_port}"
+        found.append(f"http://{place}/" if port.protocol == "tcp" else f"{place}/{port.protocol}")
+    return tuple(found)
+
+
+def attach_to(container: Container, how: str, listener: Listener) -> int:
+    """Stream its log until it ends; Ctrl-C stops it. Returns the container's own exit code."""
+    from stackbuild.cli.terminal import output
+    from stackbuild.run.watch import attach
+
+    def listen(event: Event) -> None:
+        listener(event)
+        if isinstance(event, ContainerStateChanged) and event.state == "healthy":
+            where = addresses(container)
+            listener(Note(f"{container.name} is healthy" + (f", at {', '.join(where)}" if where else "")))
+
+    if how == "unchanged":
+        listener(Note(f"{container.name} is already running, and nothing has changed"))
+    return attach(container, output, listen, since=0.0 if how == "unchanged" else None)

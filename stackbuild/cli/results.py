@@ -1,0 +1,22 @@
+"""What commands print on stdout, as values with a text and a JSON form. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Built:
+    """What `build` prints: one line a person or a script can use."""
+
+    name: str
+    digest: str
+    size: int
+    sent: tuple[str, ...]
+
+    def to_text(self) -> str:
+        return self.digest
+
+    def to_json(self) -> Any:
+        return {"v": 1, "name": self.name, "digest": self.digest, "size": self.size, "sent": list(self.sent)}
