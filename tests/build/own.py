@@ -169,7 +169,7 @@ class Bench:
     def _work(self, action: Action, room: Room, work: Path) -> Any:
         (work / "request.json").write_bytes(encode(action, room))
         argv = self.wrap([sys.executable, "-m", "stackbuild.build.worker", str(work / "request.json")])
-        ran = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, cwd=work, check=False)
+        ran = subprocess.run(argv, capture_output=True, timeout=120, cwd=work, check=False)
         room.output(ran.stdout)
         if (work / "error.json").exists():
             error = decode_error((work / "error.json").read_bytes())

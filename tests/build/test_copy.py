@@ -119,7 +119,7 @@ def test_a_target_that_cannot_be_is_an_error_that_says_why(bench: Bench) -> None
     with pytest.raises(StepError, match="the links of /loop/x lead in a circle"):
         copy(bench, {"from": "package.json", "to": "/loop/x"})
     write(bench.lowers[0], {"srv/index.html/x": ""})
-    with pytest.raises(StepError, match="a file cannot take the place of the folder /srv/package.json"):
+    with pytest.raises(StepError, match=r"a file cannot take the place of the folder /srv/package\.json"):
         (bench.lowers[0] / "srv/package.json").mkdir()
         copy(bench, {"from": "package.json", "to": "/srv/"})
 

@@ -136,7 +136,7 @@ def test_the_workers_umask_and_environment_reach_nothing(bench: Bench) -> None:
         "import os,sys; os.umask(0o077); os.execvp(sys.argv[1], sys.argv[1:])",
         *inner,
         *argv,
-    ]  # noqa: E501
+    ]
     second = bench.layer("run", {"script": ["env > e", "echo x > f"], "workdir": "/app"})
     assert first.digest == second.digest
     assert b"FOO" not in second.content("app/e") and second.entries["app/f"].mode == 0o644

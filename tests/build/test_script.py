@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from stackbuild.build.script import MARK, complete, script_of
 
 
-def sh(text: str, *, check: bool = False, shell: str = "dash") -> subprocess.CompletedProcess[bytes]:
+def sh(text: str, *, check: bool = False, by: str = "dash") -> subprocess.CompletedProcess[bytes]:
     options = ["-n"] if check else ["-eu"]
     return subprocess.run(
-        [shell, *options, "-c", text], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [by, *options, "-c", text], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         timeout=10, check=False,
     )  # fmt: skip
 
@@ -39,7 +39,7 @@ def sh(text: str, *, check: bool = False, shell: str = "dash") -> subprocess.Com
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 def test_the_part_that_failed_is_named(lines: list[str], part: tuple[int, int], shell: str) -> None:
     script = script_of(lines)
-    ran = sh(script.text, shell=shell)
+    ran = sh(script.text, by=shell)
     assert ran.returncode != 0
     mark = MARK.search(ran.stdout)
     assert mark is not None and script.part(int(mark[1])) == part
@@ -51,7 +51,7 @@ def test_a_script_that_succeeds_says_nothing_of_ours() -> None:
 
 def test_the_exit_code_and_the_shells_line_numbers_are_the_users() -> None:
     assert sh(script_of(["true", "exit 7"]).text).returncode == 7
-    assert sh(script_of(["echo $LINENO", "true", "echo $LINENO"]).text, shell="bash").stdout == b"1\n3\n"
+    assert sh(script_of(["echo $LINENO", "true", "echo $LINENO"]).text, by="bash").stdout == b"1\n3\n"
 
 
 def test_the_users_own_trap_works() -> None:

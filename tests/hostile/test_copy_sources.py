@@ -99,9 +99,9 @@ def test_what_is_neither_file_folder_nor_link_is_refused(bench: Bench) -> None:
 @pytest.mark.parametrize("name", [".wh.passwd", ".wh..wh..opq", ".wh.d/x"])
 def test_a_name_that_means_a_deletion_is_refused(bench: Bench, name: str) -> None:
     write(bench.project, {f"site/{name}": ""})
-    with pytest.raises(StepError, match="names that begin with `.wh.` mean deletions"):
+    with pytest.raises(StepError, match=r"names that begin with `\.wh\.` mean deletions"):
         bench.layer("copy", {"copy": [{"from": "site/", "to": "/etc/"}]})
-    with pytest.raises(StepError, match="names that begin with `.wh.` mean deletions"):
+    with pytest.raises(StepError, match=r"names that begin with `\.wh\.` mean deletions"):
         bench.layer("run", {"script": ["true"], "inputs": ["site"]})
 
 
