@@ -108,8 +108,8 @@ class OwnLayer:
 
     def write(self, out: BinaryIO, compression: str) -> Written:
         """All of it as a stored layer, sorted by path. Raises StepError if a file is not what was promised."""
-        inside = {path for path in self._gone if any(path.startswith(other + b"/") for other in self._gone)}
-        names = {**{path: path for path in self._entries}, **{whiteout(p): b"" for p in self._gone - inside}}
+        names = {path: path for path in self._entries if not self._in_removed(path) and path not in self._gone}
+        names |= {whiteout(path): b"" for path in self._gone if not self._in_removed(path)}
         first: dict[tuple[int, int], bytes] = {}
         with LayerWriter(out, compression) as writer:
             for name in sorted(names):
@@ -124,6 +124,13 @@ class OwnLayer:
                         continue
                 _add(writer, entry, content)
             return writer.close()
+
+    def _in_removed(self, path: bytes) -> bool:
+        """Whether a folder above it is removed: then the path needs no word of its own."""
+        while path := path.rpartition(b"/")[0]:
+            if path in self._gone:
+                return True
+        return False
 
     @property
     def empty(self) -> bool:
