@@ -47,8 +47,8 @@ class TreeView:
 
     def look(self, path: bytes) -> Seen | None:
         """What is at a plain relative path, links not followed; None if nothing is."""
-        found = self._tree.lookup(path)
-        if found is None or not found[0]:
+        found = self._tree.lookup(path) if self._tree.root.sources else None  # no folder at all: nothing, nowhere
+        if found is None:
             return None
         real, info = found
         kind = _KINDS[stat.S_IFMT(info.st_mode)]

@@ -100,6 +100,12 @@ def test_links_of_the_tree_are_followed_and_stay(bench: Bench) -> None:
     assert "var/lib/data/package.json" in copy(bench, {"from": "package.json", "to": "/data/"}).entries
 
 
+def test_an_image_of_nothing_can_be_filled(bench: Bench) -> None:
+    bench.lowers = []
+    assert list(copy(bench, {"from": "package.json", "to": "/a/b"}).entries) == ["a", "a/b"]
+    assert list(copy(bench, {"from": "site/css", "to": "/"}).entries) == ["a.css"]
+
+
 def test_items_of_one_layer_see_each_other(bench: Bench) -> None:
     layer = copy(bench, {"from": "site/css", "to": "/opt/x"}, {"from": "package.json", "to": "/opt/x"})
     assert "opt/x/package.json" in layer.entries
