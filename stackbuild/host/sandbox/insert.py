@@ -2,7 +2,9 @@
 
 An inserted entry that something higher in the stack hides has no effect. Else one that is no directory takes the place
 of what is at its path in the changed tree, a directory is merged with one that is there, keeping changed metadata, and
-yields to something else that a command put there. Inserted folders hold no whiteouts (packages have none).
+yields to something else that a command put there. Inserted folders hold no whiteouts (packages have none), and no file
+where the stack has a directory both below and above: that much of a conflict is not the same in both sandboxes to the
+last entry, and packages that have it go the reference way (DESIGN, section 8).
 """
 
 from __future__ import annotations
@@ -53,6 +55,8 @@ class _Insertion:
             full = path + b"/" + name if path else name
             shown = self.new.node(full)
             if shown is None or bool(shown.sources) != bool(child.sources):
+                if whole and shown is not None and shown.sources:
+                    self._cut_off(full)
                 continue
             if child.sources:
                 self._subdirectory(full, child, shown, whole)
@@ -90,6 +94,23 @@ class _Insertion:
             if whole:
                 self.copy(path, shown.real, shown.info)
                 self.directory(path, node, True)
+
+    def _cut_off(self, path: bytes) -> None:
+        """A file between two directories hides what the lower one adds to the upper one: take it out of the copy."""
+        now = self.new.listdir(path)
+        for name in self.old.listdir(path):
+            full = path + b"/" + name
+            was = self.old.node(full)
+            place = self.top + b"/" + full
+            if was is None or not os.path.lexists(place):
+                continue
+            here = Node(place, None)
+            if was.sources and stat.S_ISDIR(here.info.st_mode):
+                self._cut_off(full)
+                if name not in now and same_metadata(was, here) and not os.listdir(place):
+                    os.rmdir(place)
+            elif name not in now and not was.sources and same_entry(was, here):
+                os.unlink(place)
 
     def _stays_opaque(self, place: bytes, was: Node | None) -> bool:
         """Whether a directory of the upper folder hides what is below it. A directory that was new when a command
