@@ -45,11 +45,12 @@ def _kill(folder: Path) -> None:
         pids = (folder / "cgroup.procs").read_text().split()
     except OSError:
         return
-    for pid in pids:
-        try:
-            os.kill(int(pid), signal.SIGKILL)
-        except (OSError, ValueError):
-            pass
+    for pid in map(int, pids):
+        if pid > 0:  # 0 stands for one that is just ending; to kill(2) it would be our own process group
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
 
 
 def _controllers() -> tuple[str, ...]:

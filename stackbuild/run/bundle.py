@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stackbuild.host.cgroups import PARENT
 from stackbuild.host.seccomp import oci_profile
 from stackbuild.run.rootfs import Placed
 from stackbuild.run.runtimes.protocol import Box, rights
@@ -25,7 +26,7 @@ def config(box: Box, *, init: int = 0, rootless: bool = False, limits: bool = Tr
     }
     if limits:
         linux["resources"] = _resources(box)
-        linux["cgroupsPath"] = f"/stackbuild/{spec.name}"
+        linux["cgroupsPath"] = f"/{PARENT}/{box.container.group}"
     if box.seccomp:
         linux["seccomp"] = oci_profile(spec.capabilities)
     return {

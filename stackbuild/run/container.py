@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stackbuild.core.digest import digest_of
 from stackbuild.core.errors import Hint, HostError, UsageError
 from stackbuild.core.files import write_file
 from stackbuild.run.spec import Port, RuntimeSpec
@@ -102,6 +101,12 @@ class Container:
         return self.folder / name
 
     @property
+    def group(self) -> str:
+        """What its control group is called: names are unique in a store, a machine may have many."""
+        info = self.folder.stat()
+        return f"{self.name}-{info.st_dev:x}-{info.st_ino:x}"
+
+    @property
     def exists(self) -> bool:
         return self.path("spec.json").exists()
 
@@ -154,6 +159,8 @@ class Container:
 
 def container_name(stack_name: str, project: Path) -> str:
     """The stack's name and eight hexadecimal digits of its project's path."""
+    from stackbuild.core.digest import digest_of  # OpenSSL; a supervisor has no need for it
+
     return f"{stack_name}-{digest_of(os.fsencode(project))[7:15]}"
 
 

@@ -201,11 +201,8 @@ def _no_answer(container: Container) -> HostError:
         said = container.path("supervisor.log").read_text(errors="replace").strip()[-2000:]
     except OSError:
         said = ""
-    return (
-        HostError("the container's supervisor ended before the container ran", why="this is a bug", hints=())
-        if (not said)
-        else HostError("the container's supervisor failed", why=said.rpartition("\n")[2])
-    )
+    why = said.rpartition("\n")[2] or "it says nothing"
+    return HostError("the container's supervisor ended before the container ran", why=why)
 
 
 def _reap(container: Container) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import signal
@@ -107,6 +106,8 @@ def _veth(pid: int, programs: Mapping[str, str], locks: Path, record: Path) -> d
     missing = [name for name in ("ip", "iptables-restore") if name not in programs]
     if missing:
         return {"note": f"{' and '.join(missing)} not found (Debian: apt-get install iproute2 iptables)"}
+    import hashlib
+
     digest = hashlib.sha256(str(record).encode()).digest()
     link = f"sb{digest.hex()[:10]}"
     with lock(locks, "network"):

@@ -97,7 +97,7 @@ def _read(root: Path, path: str) -> bytes:
         return file.read(ACCOUNTS_SIZE)
 
 
-def place(root: Path, path: str, *, folder: bool, owner: tuple[int, int] = (0, 0)) -> str:
+def place(root: Path, path: str, *, folder: bool, owner: tuple[int, int] = (0, 0), links: int = 40) -> str:
     """Make the mount point (or working folder) `path` of the tree unless it is there; its path without links.
 
     Links in the tree are followed as the container would follow them, never out of it. Raises HostError.
@@ -112,7 +112,9 @@ def place(root: Path, path: str, *, folder: bool, owner: tuple[int, int] = (0, 0
             try:
                 fd = syscalls.open_in_root(here, whole, os.O_PATH)
             except FileNotFoundError:
-                _make(here, done, part, folder or not last, owner)
+                towards = _make(here, done, part, folder or not last, owner)
+                if towards and links:  # a link to what is not there: make that
+                    place(root, os.path.join(done, towards), folder=folder or not last, owner=owner, links=links - 1)
                 fd = syscalls.open_in_root(here, whole, os.O_PATH)
             is_folder = stat.S_ISDIR(os.fstat(fd).st_mode)
             inside = os.path.relpath(os.readlink(f"/proc/self/fd/{fd}"), root)
@@ -127,7 +129,8 @@ def place(root: Path, path: str, *, folder: bool, owner: tuple[int, int] = (0, 0
         os.close(here)
 
 
-def _make(root: int, parent: str, name: str, folder: bool, owner: tuple[int, int]) -> None:
+def _make(root: int, parent: str, name: str, folder: bool, owner: tuple[int, int]) -> str:
+    """Make an entry; if there is a link already, nothing: its text."""
     fd = syscalls.open_in_root(root, parent, os.O_PATH | os.O_DIRECTORY)
     try:
         if folder:
@@ -135,6 +138,9 @@ def _make(root: int, parent: str, name: str, folder: bool, owner: tuple[int, int
         else:
             os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=fd))
         os.chown(name, *owner, dir_fd=fd, follow_symlinks=False)
+        return ""
+    except FileExistsError:
+        return os.readlink(name, dir_fd=fd)
     finally:
         os.close(fd)
 

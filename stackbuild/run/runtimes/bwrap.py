@@ -66,7 +66,7 @@ class Bubblewrap:
         return Process(entered.pid, held.init, held.monitor, entered.terminal)
 
     def clear(self, container: Container, programs: Mapping[str, str]) -> None:
-        cgroups.group(container.name).remove()
+        cgroups.group(container.group).remove()
 
 
 def _group(box: Box) -> cgroups.Group | None:
@@ -79,7 +79,7 @@ def _group(box: Box) -> cgroups.Group | None:
     if memory is None and cpus is None and pids is None:
         return None
     try:
-        return cgroups.create(box.container.name, memory=memory, cpus=cpus, pids=pids)
+        return cgroups.create(box.container.group, memory=memory, cpus=cpus, pids=pids)
     except OSError as error:
         raise HostError("cannot set the limits of the container", why=str(error)) from error
 

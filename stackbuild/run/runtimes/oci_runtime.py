@@ -112,7 +112,7 @@ class OciRuntime:
             except (OSError, subprocess.TimeoutExpired):
                 pass
         shutil.rmtree(folder, ignore_errors=True)
-        cgroups.group(container.name).remove()
+        cgroups.group(container.group).remove()
 
 
 class _Console:
