@@ -121,9 +121,12 @@ def test_the_network_is_off_and_the_plan_may_know(bench: Bench) -> None:
     assert b"eth" not in output
 
 
-def test_an_empty_image_cannot_run_anything(bench: Bench) -> None:
+def test_an_image_without_a_shell_cannot_run_anything(bench: Bench, tmp_path: Path) -> None:
     bench.lowers = []
-    with pytest.raises(StepError, match="there is nothing to run in: the image is empty below this layer"):
+    with pytest.raises(StepError, match="there is no /bin/sh to run the script: the image is empty below this layer"):
+        bench.layer("run", {"script": ["true"]})
+    bench.lowers = [small_tree(tmp_path / "no-shell")]
+    with pytest.raises(StepError, match="there is no /bin/sh to run the script: the layers below have none"):
         bench.layer("run", {"script": ["true"]})
 
 

@@ -9,7 +9,7 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ RUNNER = Path(__file__).with_name("wave_runner.py")
 COMMON: dict[str, Any] = {"epoch": EPOCH, "renames": skeleton.renames("amd64"), "arch": "amd64"}
 _URI = re.compile(r"'(\S+)' (\S+) (\d+) ")
 # unlike the archive's own names, a lock's packages have no ":" in the file name that an action sees
-Packages = list[dict[str, Any]]
+Package = dict[str, Any]
+Packages = list[Package]
 
 
 @dataclass
@@ -97,12 +98,13 @@ class Bench:
     sandbox: str = "overlay"
     fragments: list[Path] = field(default_factory=list)
     configured: list[Path] = field(default_factory=list)
+    made: dict[str, Path] = field(default_factory=dict)
 
     def do(self, kind: str, params: dict[str, Any], lowers: Sequence[Path], place: Path) -> dict[str, Any]:
         """Run an action in `place`; its layer is there in `out/layer`. Returns the facts, or {"error": …}."""
         for name in ("out", "scratch"):
             (place / name).mkdir(parents=True)
-        inputs = {f"packages/{p['file']}": str(self.apt.folder / "packages" / p["file"]) for p in params["packages"]}
+        inputs = {f"packages/{p['file']}": str(self.file(p["file"])) for p in params["packages"]}
         job = {
             "kind": kind, "params": params, "inputs": inputs, "lowers": [str(path) for path in lowers],
             "out": str(place / "out"), "scratch": str(place / "scratch"), "sandbox": self.sandbox,
@@ -111,6 +113,57 @@ class Bench:
         run([sys.executable, RUNNER, place / "JOB.json"], timeout=900, cwd=REPOSITORY, env=_path())
         facts: dict[str, Any] = json.loads((place / "FACTS.json").read_text())
         return facts
+
+    def file(self, name: str) -> Path:
+        """A package file: one made by the test, or one that apt fetched."""
+        return self.made.get(name, self.apt.folder / "packages" / name)
+
+    def over(self, folder: Path) -> Bench:
+        """Another bench over the same layers, with a folder of its own."""
+        return Bench(self.apt, folder, self.sandbox, [*self.fragments], [*self.configured], dict(self.made))
+
+    def make(
+        self,
+        folder: Path,
+        name: str,
+        files: Mapping[str, str],
+        version: str = "1",
+        *,
+        bare: bool = False,
+        **control: str,
+    ) -> Package:
+        """A package made of texts. files: path -> content ("-> x" is a link, a path ending in "/" a folder).
+
+        control: `preinst`, `postinst`, `triggers`, … become control files, what begins with a capital a field.
+        bare: without the documentation folder that each package of Debian has.
+        """
+        root = folder / f"{name}-{version}"
+        (root / "DEBIAN").mkdir(parents=True)
+        own = {} if bare else {f"usr/share/doc/{name}/": "0755"}
+        for path, content in {**own, **files}.items():
+            place = root / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if path.endswith("/"):
+                place.mkdir(mode=int(content, 8))
+                place.chmod(int(content, 8))
+            elif content.startswith("-> "):
+                place.symlink_to(content[3:])
+            else:
+                place.write_text(content)
+        fields = {key.replace("_", "-"): value for key, value in control.items() if key[0].isupper()}
+        head = {"Package": name, "Version": version, "Architecture": "all", "Maintainer": "t <t@example.com>"}
+        lines = [f"{key}: {value}\n" for key, value in {**head, **fields, "Description": "made by a test"}.items()]
+        (root / "DEBIAN/control").write_text("".join(lines))
+        for key, value in control.items():
+            if not key[0].isupper():
+                (root / "DEBIAN" / key).write_text(value)
+                script = key in ("preinst", "postinst", "prerm", "postrm", "config")
+                (root / "DEBIAN" / key).chmod(0o755 if script else 0o644)
+        file = folder / f"{name}_{version}_all.deb"
+        run([need("dpkg-deb"), "--root-owner-group", "-b", root, file])
+        self.made[file.name] = file
+        found = {"name": name, "version": version, "architecture": "all", "file": file.name}
+        return {**found, "manual": True, "essential": False}
 
     def unpack(self, packages: Packages, *, first: bool = False, **more: Any) -> dict[str, Any]:
         """A group of packages as the next fragment folder."""

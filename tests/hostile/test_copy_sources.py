@@ -101,6 +101,7 @@ def test_a_name_that_means_a_deletion_is_refused(bench: Bench, name: str) -> Non
     write(bench.project, {f"site/{name}": ""})
     with pytest.raises(StepError, match=r"names that begin with `\.wh\.` mean deletions"):
         bench.layer("copy", {"copy": [{"from": "site/", "to": "/etc/"}]})
+    write(bench.lowers[0], {"usr/bin/sh": "never started"})
     with pytest.raises(StepError, match=r"names that begin with `\.wh\.` mean deletions"):
         bench.layer("run", {"script": ["true"], "inputs": ["site"]})
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stackbuild.build.archive import unpack
 from stackbuild.build.own_layer import Content, OwnLayer, own_layer
 from stackbuild.build.tree_part import raw
 from stackbuild.core.action import Action, Room
@@ -93,6 +92,8 @@ def _folder(layer: OwnLayer, item: Mapping[str, Any], wanted: bytes) -> bytes:
 
 def _unpack(layer: OwnLayer, item: Mapping[str, Any], place: Path, scratch: Path) -> None:
     """What an archive holds, under the target: owners, times and special bits of the archive do not count."""
+    from stackbuild.build.archive import unpack  # a copy of project files starts sooner without
+
     top = layer.place(item["to"], last=True)
     _folder(layer, item, top)
     uid, gid = layer.owner(item.get("owner"))

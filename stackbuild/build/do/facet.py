@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from fnmatch import translate
 from typing import Any
 
-from stackbuild.build.archive import archive_folders
 from stackbuild.build.tree_part import Node, TreePart, raw
 from stackbuild.core.action import Action, Room
 from stackbuild.core.errors import StepError
@@ -34,6 +33,8 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
     for path in params["paths"]:
         seen.visit(raw(path))
     for archive in params.get("archives", ()):
+        from stackbuild.build.archive import archive_folders
+
         for folder in archive_folders(room.inputs[archive["input"]], archive["name"], room.scratch):
             seen.visit(raw(archive["to"]) + b"/" + folder)
     matches: dict[str, tuple[bytes, ...]] = {}

@@ -27,6 +27,7 @@ LINES = 40
 PRIVATE = (b"run", b"tmp")
 """Folders that are empty in each step; nothing in them is ever in a layer."""
 SOURCES = "/src"
+SHELL = b"bin/sh"
 SECRETS = "/run/secrets"
 MAX_SCRIPT = 120 << 10  # one argument of execve(2) is at most 128 KiB
 
@@ -48,8 +49,12 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
         raise StepError(
             "the script is too long", hints=[Hint("put it into a file of the project and name it in `inputs`")]
         )
-    if not room.lowers:
-        raise StepError("there is nothing to run in", why="the image is empty below this layer")
+    if TreeView(room.lowers).find(SHELL) is None:
+        raise StepError(
+            "there is no /bin/sh to run the script",
+            why="the layers below have none" if room.lowers else "the image is empty below this layer",
+            hints=[Hint("install one, such as `dash`, or make the files with `copy` and `files`")],
+        )
     (room.scratch / "box").mkdir()
     binds = [*_sources(action, room, epoch), *_caches(params, room), *_secrets(secrets, room.scratch)]
     with open_sandbox(room.sandbox).open(room.lowers, room.scratch / "box") as box:
