@@ -127,8 +127,8 @@ def write_metadata(file: str, image: BuiltImage) -> None:
     write_file(Path(os.path.abspath(file)), json.dumps(facts, indent=2).encode() + b"\n")
 
 
-def send(app: App, stack: Stack, image: BuiltImage, to: Sequence[str], *, push: bool) -> tuple[str, ...]:
-    """Write the image to each place of --to and, with --push, of push.to. Returns the places."""
+def destinations(stack: Stack, to: Sequence[str], *, push: bool) -> tuple[str, ...]:
+    """Each place of --to and, with `push`, of push.to. Raises UsageError if nothing says where to push."""
     if push and not stack.push.to:
         raise UsageError(
             "there is nowhere to push to",
@@ -136,13 +136,17 @@ def send(app: App, stack: Stack, image: BuiltImage, to: Sequence[str], *, push: 
             why="push.to is empty",
             hints=[Hint('set it: [push] to = ["registry.example.com/team/name:tag"]'), Hint("or use --to REF")],
         )
-    places = list(dict.fromkeys([*to, *(stack.push.to if push else ())]))
-    if places:
-        from stackbuild.cli.network import copy_out
+    return tuple(dict.fromkeys([*to, *(stack.push.to if push else ())]))
 
-        for place in places:
-            copy_out(app, image.digest, place)
-    return tuple(places)
+
+def send(app: App, stack: Stack, image: BuiltImage, to: Sequence[str], *, push: bool) -> tuple[str, ...]:
+    """Write the image to each of its destinations. Returns the places."""
+    from stackbuild.cli.network import copy_out
+
+    places = destinations(stack, to, push=push)
+    for place in places:
+        copy_out(app, image.digest, place)
+    return places
 
 
 def read_secrets(words: Sequence[str], app: App) -> dict[str, Path]:

@@ -20,3 +20,18 @@ class Built:
 
     def to_json(self) -> Any:
         return {"v": 1, "name": self.name, "digest": self.digest, "size": self.size, "sent": list(self.sent)}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What `push` prints."""
+
+    name: str
+    digest: str
+    places: tuple[str, ...]
+
+    def to_text(self) -> str:
+        return "\n".join(f"{place} {self.digest}" for place in self.places)
+
+    def to_json(self) -> Any:
+        return {"v": 1, "name": self.name, "digest": self.digest, "places": list(self.places)}

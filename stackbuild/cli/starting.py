@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stackbuild.cli.wiring import App
+    from stackbuild.core.digest import Digest
     from stackbuild.run.lifecycle import Started
     from stackbuild.run.spec import RuntimeSpec
     from stackbuild.stack.stack import Stack
@@ -37,19 +38,23 @@ def _built_image(app: App, args: Namespace) -> tuple[RuntimeSpec, list[Path]]:
     return _spec(app, work.stack, image.config, image.digest), folders_of(image, work.tools)
 
 
+def last_build(app: App, stack: Stack) -> tuple[str, Digest]:
+    """Name and digest of the stack's image in the store. Raises UsageError if there is none."""
+    name = f"{stack.name}:latest"
+    if (app.layout.path / "index.json").exists():
+        for tag, descriptor in app.layout.images():
+            if tag == name:
+                return name, descriptor.digest
+    raise UsageError(f"{name} was never built", hints=[Hint("build it", "stackbuild build")])
+
+
 def _last_image(app: App) -> tuple[RuntimeSpec, list[Path]]:
     from stackbuild.cli.base_image import image_config_and_folders
 
     stack = app.stack()
-    name = f"{stack.name}:latest"
-    if not any(tag == name for tag, _ in _tags(app)):
-        raise UsageError(f"{name} was never built", hints=[Hint("build it", "stackbuild build")])
+    name, _ = last_build(app, stack)
     digest, config, folders = image_config_and_folders(app, name)
     return _spec(app, stack, config, digest), folders
-
-
-def _tags(app: App) -> Any:
-    return app.layout.images() if (app.layout.path / "index.json").exists() else ()
 
 
 def _spec(app: App, stack: Stack, config: Any, digest: str) -> RuntimeSpec:

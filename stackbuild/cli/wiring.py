@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from stackbuild.cli.output import Shown, show
 from stackbuild.core import paths as places
 from stackbuild.core.errors import Hint, UsageError
-from stackbuild.core.events import Listener
+from stackbuild.core.events import Event, Listener, Note
 from stackbuild.core.origin import Origin
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class App:
         from stackbuild.cli.progress import make
 
         with make(args.progress, quiet=args.quiet, verbose=args.verbose) as listener:
-            yield cls(args, environ, listener)
+            yield cls(args, environ, _notes_once(listener))
 
     def show(self, value: Shown) -> None:
         """Data, on stdout."""
@@ -180,3 +180,17 @@ class App:
         from stackbuild.cli.kinds import make_tools
 
         return make_tools(self, secrets or {}, **more)
+
+
+def _notes_once(listener: Listener) -> Listener:
+    """The same note (a relaxation of the host's, say) is worth reading once in a command."""
+    said: set[Event] = set()
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Note):
+            if event in said:
+                return
+            said.add(event)
+        listener(event)
+
+    return listen

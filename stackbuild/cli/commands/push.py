@@ -1,0 +1,30 @@
+"""`stackbuild push [--to REF]…`: send the image of the last build."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stackbuild.cli.wiring import App
+
+
+def options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--to", action="append", default=[], metavar="REF", help="instead of push.to: docker://REF, oci:DIR…"
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def run(app: App, args: Namespace) -> None:
+    from stackbuild.cli.building import destinations
+    from stackbuild.cli.network import copy_out
+    from stackbuild.cli.results import Sent
+    from stackbuild.cli.starting import last_build
+
+    stack = app.stack()
+    places = destinations(stack, args.to, push=not args.to)
+    name, digest = last_build(app, stack)
+    for place in places:
+        copy_out(app, digest, place)
+    app.show(Sent(name, digest, places))
