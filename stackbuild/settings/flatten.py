@@ -58,7 +58,7 @@ def removed(item: Any, namer: Callable[[Any], str]) -> str | None:
     rest = text[1:].strip()
     try:
         return namer({**item, "name": rest} if isinstance(item, dict) else rest)
-    except ValueError:
+    except (ValueError, KeyError, TypeError):  # a name as it is, where items are tables
         return rest
 
 

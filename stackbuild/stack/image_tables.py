@@ -106,7 +106,7 @@ class Base(Table):
     )
     scratch: Literal[True] | None = Field(None, description="Nothing.")
     variant: Literal["custom", "essential", "apt", "required", "important", "standard"] = Field(
-        UNSAID, description="Which packages a bootstrapped base has, in mmdebstrap's words."
+        UNSAID, description="Which packages a bootstrapped base has, in mmdebstrap's words (distro only)."
     )
 
     @property

@@ -12,15 +12,15 @@ from pydantic import ValidationError
 
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.origin import Origin
-from stackbuild.settings.flatten import Key, choice_path, flatten, path_of, unflatten
+from stackbuild.settings.flatten import RESET_KEY, Key, choice_path, flatten, path_of, unflatten
 from stackbuild.settings.levels import Level
+from stackbuild.settings.setting import RESET, Setting, Settings, alive, beneath, merge
 from stackbuild.settings.setting import Path as SettingPath
-from stackbuild.settings.setting import Setting, Settings, alive, beneath, merge
 from stackbuild.stack.document import Document
 from stackbuild.stack.git import Git
 from stackbuild.stack.image_level import image_said
 from stackbuild.stack.image_tables import ACTIONS, BASE_KINDS, OF_RUN
-from stackbuild.stack.keys import description
+from stackbuild.stack.keys import description, is_free, kind_at
 from stackbuild.stack.levels import Question, engine_said, files_said, overrides_said, validate
 from stackbuild.stack.merge_rules import RULES
 from stackbuild.stack.mistakes import mistakes_of
@@ -62,7 +62,7 @@ def settle(
         raise UsageError.of(mistakes)
     flat: list[Settings] = [flatten(saying.tree, RULES, saying.place, rank) for rank, saying in enumerate(levels)]
     everything = reduce(merge, flat)
-    living = _docker_rules(alive(everything))
+    living = _without_the_moot(_with_defaults(alive(everything), everything))
     tree = unflatten(living, RULES)
     document = _whole(tree, living, project[0])
     return _stack(question, document, tree, living, everything, context)
@@ -71,7 +71,7 @@ def settle(
 def _stack(
     question: Question,
     document: Document,
-    tree: Mapping[str, Any],
+    tree: dict[str, Any],
     living: Settings,
     everything: Settings,
     context: _Context,
@@ -93,7 +93,7 @@ def _stack(
         sources=document.sources,
         settings=living,
         everything=everything,
-        tree={key: tree[key] for key in map(str, Document.model_fields) if key in tree},
+        tree=_marked(tree, living, everything),
         read=(
             question.file,
             *(question.profile(name) for name in question.profiles),
@@ -166,12 +166,52 @@ def _at(tree: Any, key: Key) -> Any:
     return tree
 
 
-def _docker_rules(living: dict[SettingPath, Any]) -> dict[SettingPath, Any]:
-    """A new entrypoint ends the cmd that came with the base image, as in a Dockerfile: another program's arguments."""
+def _with_defaults(living: Settings, everything: Settings) -> dict[SettingPath, Setting]:
+    """A table that was reset starts over with the engine's own defaults; one of the user's own keys (env) is empty."""
+    made = dict(living)
+    for path, setting in everything.items():
+        first = setting.history[0]
+        if path not in made and first.order[0] == 0 and first.value is not RESET and not _emptied(path, everything):
+            made[path] = Setting((first,))
+    return made
+
+
+def _emptied(path: SettingPath, everything: Settings) -> bool:
+    """Whether the engine's value is in a table of the user's own keys that was itself reset."""
+    said = everything.get(path[:-1], Setting()).history
+    return is_free(kind_at(path[:-1])) and any(one.value is RESET for one in said)
+
+
+def _marked(tree: dict[str, Any], living: Settings, everything: Settings) -> dict[str, Any]:
+    """The tree in the order of the document, with a reset where the engine's values would come back when it is read."""
+    for path, setting in everything.items():
+        if setting.history[0].order[0] == 0 and path not in living and _emptied(path, everything):
+            table = tree
+            for part in path[:-2]:
+                table = table.setdefault(part, {})
+            table[path[-2]] = {RESET_KEY: True, **table.get(path[-2], {})}
+    return {key: tree[key] for key in map(str, Document.model_fields) if key in tree}
+
+
+def _without_the_moot(living: dict[SettingPath, Setting]) -> dict[SettingPath, Setting]:
+    """What still says something once it is known what the base is and what each layer does.
+
+    A new entrypoint ends the cmd that came with the base image, as in a Dockerfile: another program's arguments.
+    What an earlier level said about another kind of base or layer than a later one chose is moot, and no mistake.
+    """
+    moot: set[SettingPath] = set()
     entrypoint, cmd = living.get(("image", "entrypoint")), living.get(("image", "cmd"))
     if entrypoint and cmd and _level(cmd) is Level.IMAGE and _level(entrypoint).rank > Level.IMAGE.rank:
-        return {path: setting for path, setting in living.items() if path != ("image", "cmd")}
-    return living
+        moot.add(("image", "cmd"))
+    base, variant = living.get(choice_path(("base",), BASE_KINDS)), living.get(("base", "variant"))
+    if base and variant and base.value.key != "distro" and not _not_before(variant, base):
+        moot.add(("base", "variant"))
+    for path, setting in living.items():
+        if path[0] == "layer" and len(path) > 2 and path[2] in OF_RUN:
+            done = living.get(choice_path(path[:2], ACTIONS))
+            if done and done.value.key != "run" and not _not_before(setting, done):
+                moot.add(path)
+    return {path: setting for path, setting in living.items() if path not in moot}
 
 
 def _level(setting: Any) -> Level:
@@ -224,7 +264,7 @@ def _missing(tree: Mapping[str, Any], living: Settings, project: Saying) -> Any:
             hints=(Hint('add [base] with distro = "debian/bookworm"'),),
         )
     variant = living.get(("base", "variant"))
-    if base and variant and base.value.key != "distro" and _not_before(variant, base):
+    if base and variant and base.value.key != "distro":
         yield UsageError(
             "`base.variant` says nothing here",
             where=variant.last.origin,
@@ -240,17 +280,15 @@ def _missing(tree: Mapping[str, Any], living: Settings, project: Saying) -> Any:
                 why=f"exactly one of {', '.join(ACTIONS)} must stand",
             )
         elif action != "run":
-            done = living[choice_path(("layer", layer["name"]), ACTIONS)]
             for key in OF_RUN:
                 for setting in beneath(living, ("layer", layer["name"], key)).values():
-                    if _not_before(setting, done):
-                        yield UsageError(
-                            f"`{key}` is for layers that run something",
-                            where=setting.last.origin,
-                            why=f'layer "{layer["name"]}" has `{action}`',
-                        )
+                    yield UsageError(
+                        f"`{key}` is for layers that run something",
+                        where=setting.last.origin,
+                        why=f'layer "{layer["name"]}" has `{action}`',
+                    )
 
 
 def _not_before(setting: Setting, other: Setting) -> bool:
-    """Whether its level is the other's or a later one. (What an earlier one said about another kind is no mistake.)"""
+    """Whether its level is the other's or a later one."""
     return setting.last.order[0] >= other.last.order[0]

@@ -222,6 +222,9 @@ cmd = [{ reset = true }, "z"]
     assert dict(stack.image.env) == {"ONLY": "this"}
     assert stack.image.cmd == ("z",)
     assert ("packages", "install", "curl") in stack.everything
+    world.write("stack.prod.toml", '[container]\n"!reset" = true\nrestart = "always"\n')
+    container = world.settle(profiles=["prod"]).container
+    assert (container.ports, container.restart, container.stop_grace_period) == ((), "always", 10)
 
 
 def test_a_mistake_after_a_marker_still_points_at_its_own_line(world: World) -> None:
