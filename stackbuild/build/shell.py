@@ -49,7 +49,7 @@ def main() -> int:
 
     tree: dict[str, Any] = json.loads(Path(sys.argv[1]).read_bytes())
     command = Command(
-        ("/bin/sh", "-i"), tree["env"], cwd=tree["cwd"], network=tree["network"], terminal=True, timeout=None
+        ("/bin/sh", "+m", "-i"), tree["env"], cwd=tree["cwd"], network=tree["network"], terminal=True, timeout=None
     )
     try:
         with open_sandbox(tree["sandbox"]).open([Path(p) for p in tree["lowers"]], Path(tree["scratch"])) as box:
