@@ -11,6 +11,9 @@ from stackbuild.packages.package import Package
 from stackbuild.packages.solve import Clash, Item
 
 
+LONGEST = 20  # steps of a chain that a person reads
+
+
 def near(name: str, names: Collection[str], count: int = 3) -> list[str]:
     """Names that a person may have meant, best first. Cost: some 50 milliseconds for 60,000 names."""
     likely = [n for n in names if abs(len(n) - len(name)) <= 3 and (n[:1] == name[:1] or n[1:3] == name[1:3])]
@@ -48,6 +51,8 @@ def unsolvable(
 ) -> ResolutionError:
     """A contradiction as a chain. asked: text of a dependency -> the user's word for it, in order."""
     lines = _chain(clashes, items, asked)
+    if len(lines) > LONGEST:
+        lines = [*lines[: LONGEST // 2], f"… {len(lines) - LONGEST} steps more …", *lines[-(LONGEST // 2) :]]
     users = list(dict.fromkeys(word for word in asked.values() if any(word in line for line in lines)))
     return ResolutionError(
         "the requests have no solution together"

@@ -69,8 +69,10 @@ def _verify(data: bytes, signature: bytes | None, source: Source, name: str, now
         except Exception as failed:  # pysequoia raises RuntimeError, TypeError and its own
             error = str(failed).split("\n", 1)[0]
             continue
-        verified = data if part else result.bytes
-        signers |= {key.lower() for s in result.valid_sigs for key in (s.certificate, s.signing_key)}
+        good = [s for s in result.valid_sigs if _in_force(s, certificates, now)]
+        if good:
+            verified = data if part else result.bytes
+            signers |= {key.lower() for s in good for key in (s.certificate, s.signing_key)}
     if verified is None or not signers:
         raise _refused(name, source, asked, certificates, error, now)
     wanted = source.keys.fingerprints
@@ -81,6 +83,32 @@ def _verify(data: bytes, signature: bytes | None, source: Source, name: str, now
             why=f"signed by {', '.join(sorted(signers))}; wanted: {', '.join(wanted)}",
         )
     return bytes(verified)
+
+
+def _in_force(signature: Any, certificates: Sequence[Any], now: float) -> bool:
+    """Whether its key is still good today. A signature may say that it was made when an expired key was not."""
+    for certificate in certificates:
+        if str(certificate.fingerprint).lower() == signature.certificate.lower():
+            ends = _ends(certificate, signature.signing_key.lower())
+            return not certificate.is_revoked and (ends is None or ends > now)
+    return False
+
+
+def _ends(certificate: Any, key: str) -> float | None:
+    """When a key of a certificate expires, in seconds since 1970; None if it never does."""
+    from pysequoia.packet import PacketPile
+
+    ends = [certificate.expiration.timestamp()] if certificate.expiration else []
+    mine, newest = None, None
+    for packet in PacketPile.from_bytes(bytes(certificate)):
+        if packet.fingerprint:  # a key; the signatures that bind it follow
+            mine = packet if packet.fingerprint.lower() == key else None
+        elif mine and packet.signature_created and (newest is None or packet.signature_created >= newest[0]):
+            until = mine.key_created + packet.key_validity_period if packet.key_validity_period else None
+            newest = (packet.signature_created, until)
+    if newest is not None and newest[1] is not None and key != str(certificate.fingerprint).lower():
+        ends.append(newest[1].timestamp())
+    return min(ends, default=None)
 
 
 def _signatures(data: bytes) -> list[Any]:
@@ -161,6 +189,9 @@ def _refused(
     known = {key: cert for cert in certificates for key in _keys_of(cert)}
     ids = [id.lower() for id in dict.fromkeys(asked)]
     mine = [cert for id in ids for key, cert in known.items() if key.endswith(id)]
+    ends = [
+        end for key, cert in known.items() for id in ids if key.endswith(id) if (end := _ends(cert, key)) is not None
+    ]
     names = ", ".join(str(f) for f in source.keys.files) or (
         "Signed-By" if source.keys.inline else "the system's keyrings"
     )
@@ -171,10 +202,9 @@ def _refused(
         what = f"{name} is signed by no key that is trusted"
         why = f"signed by {', '.join(ids)}; trusted are the keys of {names}"
         hints = (Hint("install the archive's keyring and name it with signed-by"),)
-    elif any(cert.expiration and cert.expiration.timestamp() < now for cert in mine):
-        ends = max(cert.expiration for cert in mine if cert.expiration)
+    elif over := [end for end in ends if end < now]:
         what = f"{name} is signed by a key that has expired"
-        why = f"{', '.join(ids)} expired {ends.astimezone(UTC):%Y-%m-%d}"
+        why = f"{', '.join(ids)} expired {today(max(over))}"
         hints = (Hint("install the archive's newer keyring"),)
     else:
         what, why = f"{name} has a bad signature", f"made by {', '.join(ids)}: {error}"

@@ -11,6 +11,9 @@ from stackbuild.packages.deb.catalogue import Catalogue, provided, satisfied_by
 from stackbuild.packages.deb.control import Group, relations
 from stackbuild.packages.package import Package
 
+TRIES = 100_000
+"""After so many, the walk gives up: an archive can be made so that going back and forth takes for ever."""
+
 DEPTH = 20_000  # of recursion: two frames a package; Python frames, so no danger to the C stack
 
 
@@ -32,6 +35,8 @@ class Walk:
     _conflicting: dict[str, set[str]] = field(default_factory=dict)
     _trail: list[tuple[str, Package | None]] = field(default_factory=list)
     _expanded: set[str] = field(default_factory=set)
+    _fixed: set[str] = field(default_factory=set)
+    _tries: int = 0
 
     def start(self, there: Sequence[Package]) -> None:
         """What a base image holds: it stays, and nothing is asked of it."""
@@ -41,16 +46,22 @@ class Walk:
 
     def request(self, wanted: Sequence[Package | Group]) -> None:
         """Mark all requested packages, then what each needs, in order; a group is answered in its turn."""
+        self._fixed = {item.name for item in wanted if isinstance(item, Package)}
         for item in wanted:
             if isinstance(item, Package) and self.marked.get(item.name) is not item and not self._conflicts(item):
                 self._mark(item)
-        with deep_recursion():
-            for item in wanted:
-                if isinstance(item, Package):
-                    if self.marked.get(item.name) is not item or not self._expand(item):
-                        self.failures.append((None, relations(item.name)[0]))
-                elif not self._answer(None, item):
-                    self.failures.append((None, item))
+        try:
+            with deep_recursion():
+                for item in wanted:
+                    if not self._take(item):
+                        self.failures.append((None, relations(item.name)[0] if isinstance(item, Package) else item))
+        except RecursionError:  # deeper than any real archive: libsolv does not mind
+            self.failures.append((None, ()))
+
+    def _take(self, item: Package | Group) -> bool:
+        if isinstance(item, Package):
+            return self.marked.get(item.name) is item and self._expand(item)
+        return self._answer(None, item)
 
     def _mark(self, package: Package) -> None:
         self._trail.append((package.name, self.marked.get(package.name)))
@@ -66,24 +77,32 @@ class Walk:
         while len(self._trail) > length:
             name, before = self._trail.pop()
             self._expanded.discard(name)
-            del self.marked[name]
+            self.marked.pop(name, None)
             for names in (self._providing, self._conflicting):
                 for holders in names.values():
                     holders.discard(name)
-            if before is not None:  # of the base: it was there before it was to be upgraded
+            if before is not None:  # it was of the base and to be upgraded, or had to make room
                 self._mark(before)
                 self._trail.pop()
                 self._expanded.add(name)
 
+    def _unmark(self, name: str) -> None:
+        self._trail.append((name, self.marked.pop(name)))
+        for names in (self._providing, self._conflicting):
+            for holders in names.values():
+                holders.discard(name)
+
     def _conflicts(self, package: Package) -> bool:
-        """Whether it cannot stand beside what is marked (policy 7.3, 7.4; a package never conflicts with itself)."""
-        if package.name in self.forbidden:
-            return True
+        """Whether it cannot stand beside what is marked, or was forbidden."""
+        return package.name in self.forbidden or next(self._in_the_way(package), None) is not None
+
+    def _in_the_way(self, package: Package) -> Iterator[str]:
+        """What is marked and conflicts with it (policy 7.3, 7.4; a package never conflicts with itself)."""
         architecture = self.catalogue.architecture
         for relation in (r for group in relations(f"{package.conflicts},{package.breaks}") for r in group):
             for name in self._providing.get(relation.name, ()):
                 if name != package.name and satisfied_by(relation, self.marked[name], architecture):
-                    return True
+                    yield name
         for given in (package.name, *(name for name, _ in provided(package.provides))):
             for name in self._conflicting.get(given, ()):
                 other = self.marked[name]
@@ -92,8 +111,7 @@ class Walk:
                     for group in relations(f"{other.conflicts},{other.breaks}")
                     for r in group
                 ):
-                    return True
-        return False
+                    yield name
 
     def satisfied(self, group: Group) -> bool:
         """Whether a marked package satisfies one of the alternatives."""
@@ -123,14 +141,11 @@ class Walk:
         if self.satisfied(group):
             return True
         before, failed = len(self._trail), len(self.failures)
-        for relation in group:
-            for choice in self.catalogue.solutions(relation):
-                old = self.marked.get(choice.name)
-                if (old is not None and (not old.installed or old is choice)) or self._conflicts(choice):
-                    continue
-                self._mark(choice)
-                if self._expand(choice):
-                    self.chosen_for[(package.name if package else "", group)] = choice.name
+        choices = [choice for relation in group for choice in self.catalogue.solutions(relation)]
+        for push in (False, True) if needed else (False,):
+            for choice in choices:
+                if self._try(package, group, choice, push=push):
+                    del self.failures[failed:]
                     return True
                 self._undo(before)
         if needed and len(self.failures) == failed:
@@ -138,6 +153,33 @@ class Walk:
         elif not needed:
             del self.failures[failed:]
         return False
+
+    def _try(self, package: Package | None, group: Group, choice: Package, *, push: bool) -> bool:
+        """Mark a choice and what it needs; push: what was marked only for others makes room for it.
+
+        After False the caller undoes what was marked on the way.
+        """
+        self._tries += 1
+        old = self.marked.get(choice.name)
+        if self._tries > TRIES or choice.name in self.forbidden:
+            return False
+        if old is not None and (not old.installed or old is choice):
+            return False
+        rivals = list(dict.fromkeys(self._in_the_way(choice)))
+        if bool(rivals) != push or any(name in self._fixed or self.marked[name].installed for name in rivals):
+            return False
+        for name in rivals:
+            self._unmark(name)
+        self._mark(choice)
+        if not self._expand(choice):
+            return False
+        self.chosen_for[(package.name if package else "", group)] = choice.name
+        gone = set(rivals)
+        return all(
+            self._answer(self.marked[name], needed)
+            for (name, needed), taken in list(self.chosen_for.items())
+            if taken in gone and name in self.marked and name in self._expanded
+        )
 
 
 @contextmanager
