@@ -27,13 +27,14 @@ def base_config(app: App, stack: Stack) -> Mapping[str, Any]:
 
 
 def locked_digest(app: App, stack: Stack, platform: str) -> Digest | None:
-    """The manifest that the lock names for a platform, if it answers this base."""
+    """The manifest that the lock names for a platform, if it was found under this very base.image."""
     from stackbuild.lock.lock import LockFile
 
     lock = LockFile(stack.lock_file).read()
     if lock is None or platform not in lock.platforms:
         return None
-    return lock.platforms[platform].base_digest
+    locked = lock.platforms[platform]
+    return locked.base_digest if locked.base_image == stack.base.image else None
 
 
 def find_image(app: App, stack: Stack, platform: str, digest: Digest | None) -> Image:
@@ -125,12 +126,14 @@ def keep_image(app: App, image: Image) -> ActionResult:
     return ActionResult(outputs, facts)
 
 
-def base_tree(app: App, stack: Stack, platform: str) -> BaseTree:
-    """The base image as the resolver reads it: its digest and its file system in one folder."""
+def base_tree(app: App, stack: Stack, platform: str, *, newest: bool = False) -> BaseTree:
+    """The base image as the resolver reads it: its digest and its file system in one folder.
+
+    newest: what its reference names now, whatever the lock says."""
     from stackbuild.build.images import LayerFolders
     from stackbuild.lock.resolve import BaseTree
 
-    image = find_image(app, stack, platform, locked_digest(app, stack, platform))
+    image = find_image(app, stack, platform, None if newest else locked_digest(app, stack, platform))
     result = keep_image(app, image)
     [(_, folder)] = LayerFolders(app.blobs, app.trees, app.sandbox).of([result])
     return BaseTree(image.digest, folder)

@@ -9,6 +9,7 @@ from stackbuild.core.events import Note
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
     from stackbuild.lock.lock import Lock
+    from stackbuild.lock.resolve import Bases, BaseTree
     from stackbuild.stack.stack import Stack
 
 
@@ -27,16 +28,26 @@ def lock_for(app: App, stack: Stack, *, locked: bool) -> Lock:
     if old is not None and answers(old, stack):
         app.lock = old
         return old
-    from stackbuild.cli.base_image import base_tree
     from stackbuild.cli.network import fetcher
 
-    new = resolve(stack, old, fetcher(app), bases=lambda platform: base_tree(app, stack, platform))
+    new = resolve(stack, old, fetcher(app), bases=bases(app, stack))
     try:
         app.lock_file.write(new)
     except HostError as error:
         app.listener(Note(f"{stack.lock_file.name} could not be written: {error.why}", "warning"))
     app.lock = new
     return new
+
+
+def bases(app: App, stack: Stack) -> Bases:
+    """How the resolver gets at the stack's base image."""
+
+    def base(platform: str, newest: bool) -> BaseTree:
+        from stackbuild.cli.base_image import base_tree
+
+        return base_tree(app, stack, platform, newest=newest)
+
+    return base
 
 
 def _overridden(stack: Stack) -> bool:

@@ -66,7 +66,8 @@ class LockedPackage:
 
 @dataclass(frozen=True, slots=True)
 class PlatformLock:
-    """What one platform is made of. base_digest: of the base image's manifest, None for a bootstrapped base.
+    """What one platform is made of. base_digest: of the base image's manifest, None for a bootstrapped base;
+    base_image: what `base.image` said when it was found, so that the digest is kept only for the same reference.
 
     packages: in the order in which they are unpacked and configured; waves never go back.
     """
@@ -74,6 +75,7 @@ class PlatformLock:
     base_digest: Digest | None = None
     archives: tuple[LockedArchive, ...] = ()
     packages: tuple[LockedPackage, ...] = ()
+    base_image: str = ""
 
     @property
     def waves(self) -> tuple[tuple[LockedPackage, ...], ...]:
@@ -148,6 +150,7 @@ def _platform_tree(platform: PlatformLock) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     if platform.base_digest is not None:
         tree["base"] = platform.base_digest
+        tree["base-image"] = platform.base_image
     if platform.archives:
         tree["archive"] = [
             {
@@ -216,9 +219,10 @@ _VERSION = re.compile(r"[A-Za-z0-9.+:~-]{1,254}\Z")
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9-]{0,31}\Z")
 _PATH = re.compile(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[!-~]{1,1024}\Z")
 _TEXT = re.compile(r"[ -~\u00a0-\U0010ffff]{0,255}\Z")
+_IMAGE = re.compile(r"[!-~\u00a0-\U0010ffff ]{1,4096}\Z")
 _KEYS = {
     "": {"version", "format", "requests", "recipes", "platform"},
-    "platform": {"base", "archive", "package"},
+    "platform": {"base", "base-image", "archive", "package"},
     "archive": {"id", "origin", "suite", "codename", "date", "release"},
     "package": {
         *("name", "version", "architecture", "source", "wave", "manual", "essential", "sha256", "size"),
@@ -283,13 +287,14 @@ class _Reader:
         tree = self.value(platforms, ("platform",), name, dict)
         self.known(tree, key, "platform")
         base = self.value(tree, key, "base", str, _DIGEST.match, default=None)
+        image = self.value(tree, key, "base-image", str, _IMAGE.match, default="")
         archives = tuple(self.archive(t, (*key, "archive", n)) for n, t in self.items(tree, key, "archive"))
         ids = {archive.id for archive in archives}
         if len(ids) != len(archives):
             raise self.fail((*key, "archive"), "two archives have the same id")
         packages = tuple(self.package(t, (*key, "package", n), ids) for n, t in self.items(tree, key, "package"))
         self.consistent(packages, key)
-        return PlatformLock(None if base is None else parse_digest(base), archives, packages)
+        return PlatformLock(None if base is None else parse_digest(base), archives, packages, image)
 
     def consistent(self, packages: tuple[LockedPackage, ...], key: tuple[str | int, ...]) -> None:
         names: set[str] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stackbuild.core.clock import Clock
@@ -27,8 +27,8 @@ class BaseTree:
     folder: Path
 
 
-Bases = Callable[[str], BaseTree]
-"""Platform -> the base image, found and unpacked. Called only for stacks whose base is an image."""
+Bases = Callable[[str, bool], BaseTree]
+"""(Platform, whether the newest is wanted) -> the base image, found and unpacked; asked only if the base is one."""
 
 
 def resolve(
@@ -95,9 +95,9 @@ def _platform(
     if stack.base.image:
         if bases is None:
             raise UsageError("a base image cannot be looked up here", where=stack.origin("base", "image"))
-        base = bases(platform)
+        base = bases(platform, move is not None and not move)
     if base is not None and not stack.packages.install:
-        return PlatformLock(base.digest)
+        return PlatformLock(base.digest, base_image=str(stack.base.image))
     if stack.base.scratch and not stack.packages.install:
         return PlatformLock()
     family = _family(stack)
@@ -112,7 +112,8 @@ def _platform(
     result = _ask(family, question, _keep(before, move), sources, fetcher, clock)
     for note in result.notes:
         fetcher.listener(Note(note))
-    return to_lock(result, base.digest if base else None)
+    found = to_lock(result, base.digest if base else None)
+    return replace(found, base_image=str(stack.base.image)) if base else found
 
 
 def _family(stack: Stack) -> Ecosystem:
@@ -149,7 +150,6 @@ def _ask(
     clock: Clock | None,
 ) -> Resolution:
     """The answer that keeps what is to be kept; if there is none, the answer that is free to move."""
-    from dataclasses import replace
     from typing import Any, cast
 
     known = cast(Any, sources)

@@ -31,7 +31,7 @@ LOCK = Lock(
     digest_of(b"requests"),
     {
         "linux/amd64": PlatformLock(None, (ARCHIVE,), (LIBC, DASH, CURL)),
-        "linux/arm64": PlatformLock(digest_of(b"base")),
+        "linux/arm64": PlatformLock(digest_of(b"base"), base_image="registry.example.com/base:1"),
     },
     {"web-service": digest_of(b"recipe")},
 )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
-    from stackbuild.lock.resolve import BaseTree
 
 
 def options(parser: ArgumentParser) -> None:
@@ -32,13 +31,9 @@ def run(app: App, args: Namespace) -> None:
         app.show(LockChanges(old, old, stack.lock_file.name))
         return
 
+    from stackbuild.cli.locking import bases
     from stackbuild.cli.network import fetcher
 
-    def base(platform: str) -> BaseTree:
-        from stackbuild.cli.base_image import base_tree
-
-        return base_tree(app, stack, platform)
-
-    new = resolve(stack, old, fetcher(app), bases=base, move=args.update)
+    new = resolve(stack, old, fetcher(app), bases=bases(app, stack), move=args.update)
     app.lock_file.write(new)
     app.show(LockChanges(old, new, stack.lock_file.name))
