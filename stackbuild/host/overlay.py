@@ -14,7 +14,8 @@ from stackbuild.core.files import host_error
 from stackbuild.host.syscalls import CLONE_NEWNS, MS_NODEV, MS_REC
 
 _PAGE = 4096  # mount(2) takes one page of options
-OPTIONS = "index=off,redirect_dir=nofollow,metacopy=off,xino=off"  # the upper folder then holds nothing but what we read
+OPTIONS = "index=off,redirect_dir=nofollow,metacopy=off,xino=off"
+"""The upper folder then holds nothing but what we read. (In a user namespace `redirect_dir=off` is refused.)"""
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _MS_PRIVATE = 1 << 18

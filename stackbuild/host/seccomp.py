@@ -6,6 +6,7 @@ that a C library falls back; what it knows to be dangerous fails with EPERM.
 
 from __future__ import annotations
 
+import ctypes.util
 import errno
 import os
 from collections.abc import Collection, Iterator
@@ -96,7 +97,7 @@ _NEVER_IN_CHROOT = "ptrace process_vm_readv process_vm_writev name_to_handle_at 
 _FREE = "fsync fdatasync sync syncfs sync_file_range sync_file_range2 arm_sync_file_range"  # the tree is thrown away
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)  # PER_LINUX, PER_LINUX32, UNAME26 with each, ask
 _NEW_NAMESPACES = 0x7E020000  # all CLONE_NEW* flags of clone(2)
-_AF_UNIX, _AF_NETLINK, _AF_VSOCK = 1, 16, 40
+_AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK, _AF_PACKET, _AF_VSOCK = 1, 2, 10, 16, 17, 40
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _SUB_ARCHITECTURES = {"X86_64": ("X86",), "AARCH64": ("ARM",)}
 
@@ -148,10 +149,13 @@ def rules(profile: str, capabilities: Collection[str], network: bool, allow: Col
 def _socket_rules(profile: str, network: bool) -> Iterator[Rule]:
     """A chroot has no network namespace, so there sockets that reach beyond the machine are refused."""
     if profile == "chroot" and not network:
-        yield Rule(("socket",), match=Match(0, "EQ", _AF_UNIX))
-        yield Rule(("socket",), match=Match(0, "EQ", _AF_NETLINK))
+        for family in (_AF_UNIX, _AF_NETLINK):
+            yield Rule(("socket",), match=Match(0, "EQ", family))
+        for family in (_AF_INET, _AF_INET6, _AF_PACKET):
+            yield Rule(("socket",), errno.EACCES, Match(0, "EQ", family))
     else:
         yield Rule(("socket",), match=Match(0, "NE", _AF_VSOCK))  # reaches the hypervisor, past all namespaces
+        yield Rule(("socket",), errno.EAFNOSUPPORT, Match(0, "EQ", _AF_VSOCK))
 
 
 def program(
@@ -242,12 +246,22 @@ def _sub_architectures() -> tuple[str, ...]:
     return _SUB_ARCHITECTURES.get(_native(), ())
 
 
+@cache
 def library() -> ModuleType:
     """The binding of libseccomp. Raises HostError that names the package."""
+    found = ctypes.util.find_library
+
+    def by_soname(name: str) -> str | None:
+        """The binding asks ldconfig or a compiler for two libraries: 20 ms, and wrong where neither is there."""
+        return {"c": None, "seccomp": "libseccomp.so.2"}[name]
+
+    ctypes.util.find_library = by_soname
     try:
         import pyseccomp
     except (ImportError, RuntimeError, OSError) as error:
         hint = Hint("install the library libseccomp", "apt-get install libseccomp2")
         raise HostError("libseccomp is missing", why=str(error), hints=(hint,)) from error
+    finally:
+        ctypes.util.find_library = found
     module: ModuleType = pyseccomp
     return module

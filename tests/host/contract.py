@@ -79,7 +79,7 @@ class SandboxContract:
             assert box.run(script("kill -KILL $$"), lambda data: None) == 137
 
     def test_both_streams_come_in_order_and_as_devices_too(self, tiny: Path, tmp_path: Path) -> None:
-        text = "echo 1; echo 2 >&2; echo 3 >/dev/stdout; echo 4 >/dev/stderr; echo 5 >/dev/null; cat /dev/null; echo 6"
+        text = "echo 1; echo 2 >&2; echo 3 >/dev/stdout; echo 4 >/dev/stderr; cat /dev/null; echo 5 >/dev/null; echo 6"
         with self.box(tmp_path, tiny) as box:
             assert sh(box, text) == b"1\n2\n3\n4\n6\n"
 

@@ -24,7 +24,7 @@ from stackbuild.host.tree import MergedTree, compare
 GAPS = (
     "build commands share the host's processes, host name and IPC",
     "build commands without network cannot open any internet socket, not even on the loopback",
-    "/proc and /sys are empty for build commands",
+    "/proc and /sys are empty for build commands, and without CAP_MKNOD /dev/null is a plain file",
     "two steps that use one cache at the same time keep the changes of the one that ends last",
 )
 _NODES = {b"null": (1, 3), b"zero": (1, 5), b"full": (1, 7), b"random": (1, 8), b"urandom": (1, 9), b"tty": (5, 0)}
