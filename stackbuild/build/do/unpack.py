@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import Any
 
 from stackbuild.core.action import Action, Room
 from stackbuild.core.errors import NetworkError
-from stackbuild.oci.tar_write import LayerWriter, compress
+from stackbuild.oci.tar_write import Entry, LayerWriter, Written, compress
 from stackbuild.packages.deb import skeleton
 from stackbuild.packages.deb.archive import open_deb
 from stackbuild.packages.deb.filters import PathFilter
@@ -26,8 +27,9 @@ _BIG = 48 << 20  # bytes of tar; above it a package is compressed piece by piece
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A package on its way: its entries (content held until they are written) and its bytes, if they are made."""
+    """A package on its way: its entries (content held until they are written) and the bytes of all but the folders."""
 
+    folders: list[Entry]
     items: list[Item]
     pieces: Iterator[tuple[bytes, bytes]]
     close: Any
@@ -43,24 +45,12 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
     compression, epoch = str(params.get("compression", "gzip")), int(params["epoch"])
     keep = PathFilter(params.get("exclude", ()), params.get("include", ()))
     renames = {os.fsencode(a): os.fsencode(b) for a, b in params.get("renames", {}).items()}
-    tree = room.out / "tree"
-    tree.mkdir(mode=0o755)
-    tree.chmod(0o755)
-    with open(room.out / "layer", "wb") as out, LayerWriter(out, compression) as layer, TreeWriter(tree) as folder:
-        if params.get("skeleton"):
-            for entry in skeleton.entries(_architecture(params), epoch):
-                layer.add(entry)
-                folder.put(entry, None)
-        for ready in _in_order(params["packages"], room, keep, renames, compression):
-            try:
-                for tar, compressed in ready.pieces:
-                    layer.member(tar, compressed)
-                for entry, content in ready.items:
-                    folder.put(entry, content)
-            finally:
-                ready.items.clear()
-                ready.close()
-        written = layer.close()
+    hidden: set[tuple[int, bytes]] = set()
+    while True:
+        found = len(hidden)
+        written = _write(params, room, keep, renames, compression, epoch, hidden)
+        if len(hidden) == found:
+            break
     return {
         "diff_id": written.diff_id,
         "compression": compression,
@@ -68,6 +58,53 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
         "created_by": "unpack " + " ".join(f"{p['name']}={p['version']}" for p in params["packages"]),
         "packages": [{k: p[k] for k in ("name", "version", "architecture")} for p in params["packages"]],
     }
+
+
+def _write(
+    params: Mapping[str, Any],
+    room: Room,
+    keep: PathFilter,
+    renames: Mapping[bytes, bytes],
+    compression: str,
+    epoch: int,
+    hidden: set[tuple[int, bytes]],
+) -> Written:
+    """Write `layer` and `tree/`, each path once: podman and Docker refuse a layer that names one twice.
+
+    A directory is the first package's, as dpkg leaves one that is there alone. Of a file that two packages ship
+    (one replaces the other) the last is kept; the others are added to `hidden` (number of the package, path), and
+    all must be written again without them. That is rare.
+    """
+    tree = room.out / "tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    tree.mkdir(mode=0o755)
+    tree.chmod(0o755)
+    seen: dict[bytes, int] = {}
+    with open(room.out / "layer", "wb") as out, LayerWriter(out, compression) as layer, TreeWriter(tree) as folder:
+        if params.get("skeleton"):
+            for entry in skeleton.entries(_architecture(params), epoch):
+                layer.add(entry)
+                folder.put(entry, None)
+                seen[entry.path] = -1
+        ready_ones = _in_order(params["packages"], room, keep, renames, compression, frozenset(hidden))
+        for number, ready in enumerate(ready_ones):
+            try:
+                for entry in ready.folders:
+                    if entry.path not in seen:
+                        seen[entry.path] = number
+                        layer.add(entry)
+                        folder.put(entry, None)
+                for tar, compressed in ready.pieces:
+                    layer.member(tar, compressed)
+                for entry, content in ready.items:
+                    if (earlier := seen.get(entry.path)) is not None:
+                        hidden.add((earlier, entry.path))
+                    seen[entry.path] = number
+                    folder.put(entry, content)
+            finally:
+                ready.items.clear()
+                ready.close()
+        return layer.close()
 
 
 def _architecture(params: Mapping[str, Any]) -> str:
@@ -82,15 +119,18 @@ def _in_order(
     keep: PathFilter,
     renames: Mapping[bytes, bytes],
     compression: str,
+    hidden: frozenset[tuple[int, bytes]],
 ) -> Iterator[_Ready]:
     """The packages in their order; some are read ahead by threads, as lzma and the compressors free the GIL."""
     waiting: deque[Future[_Ready]] = deque()
-    todo = iter(packages)
+    todo = iter(enumerate(packages))
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="unpack") as threads:
         try:
             while True:
-                while len(waiting) < _AHEAD and (package := next(todo, None)) is not None:
-                    waiting.append(threads.submit(_prepare, package, room, keep, renames, compression))
+                while len(waiting) < _AHEAD and (following := next(todo, None)) is not None:
+                    number, package = following
+                    without = {path for which, path in hidden if which == number}
+                    waiting.append(threads.submit(_prepare, package, room, keep, renames, compression, without))
                 if not waiting:
                     return
                 yield waiting.popleft().result()
@@ -101,17 +141,24 @@ def _in_order(
 
 
 def _prepare(
-    package: Mapping[str, Any], room: Room, keep: PathFilter, renames: Mapping[bytes, bytes], compression: str
+    package: Mapping[str, Any],
+    room: Room,
+    keep: PathFilter,
+    renames: Mapping[bytes, bytes],
+    compression: str,
+    without: set[bytes],
 ) -> _Ready:
     context = open_deb(package_file(room, package), str(package["file"]))
     deb = context.__enter__()
     try:
         check_identity(package, names(deb), str(package["file"]))
-        found = items(deb, keep, renames)
+        every = items(deb, keep, renames)
+        folders = [entry for entry, _ in every if entry.kind == "dir"]
+        found = [item for item in every if item[0].kind != "dir" and item[0].path not in without]
         pairs: Iterator[tuple[bytes, bytes]] = ((tar, compress(tar, compression)) for tar in tar_pieces(found))
         if len(deb.tar) <= _BIG:
             pairs = iter(list(pairs))  # now, in this thread
-        return _Ready(found, pairs, lambda: context.__exit__(None, None, None))
+        return _Ready(folders, found, pairs, lambda: context.__exit__(None, None, None))
     except BaseException:
         context.__exit__(None, None, None)
         raise

@@ -32,14 +32,14 @@ from stackbuild.packages.deb.diversions import (
     parse_statoverrides,
     place,
 )  # fmt: skip
-from stackbuild.packages.deb.footprint import Shipped, whiteouts
+from stackbuild.packages.deb.footprint import Shipped, own_paths, whiteouts
 from stackbuild.packages.deb.fragment import INFO, Item, items
 from stackbuild.packages.deb.reference import turns
 from stackbuild.packages.deb.scripts import FIRST, Shell
 from stackbuild.packages.deb.tree import Tree
 from stackbuild.packages.deb.tree_write import put_all
 from stackbuild.packages.deb.wave import Wave
-from stackbuild.packages.deb.way import Below, hidden, reasons_for_reference, winners
+from stackbuild.packages.deb.way import Below, has_own_folder, hidden, reasons_for_reference, winners
 
 
 class NotThisWay(Exception):
@@ -58,14 +58,27 @@ def look_below(wave: Wave, shipped: Sequence[Shipped], root: Path) -> Below:
         entries = status_entries(tree.read(STATUS) or b"")
         diversions = parse_diversions(tree.read(DIVERSIONS) or b"")
         overrides = parse_statoverrides(tree.read(STATOVERRIDES) or b"")
+        bare = _bare(tree)
     modes: dict[bytes, int] = {}
     absent: set[bytes] = set()
     base = os.fsencode(root) + b"/"
     for one in shipped if not wave.first else ():
         for path in (*one.folders, *one.files):
             _look(base, path, modes, absent)
-    above = wave.below[wave.at :]
-    return Below({(e.name, e.architecture): e for e in entries}, diversions, overrides, modes, whiteouts(above))
+    gone = whiteouts(wave.below[wave.at :])
+    return Below({(e.name, e.architecture): e for e in entries}, diversions, overrides, modes, gone, bare)
+
+
+def _bare(tree: Tree) -> dict[str, frozenset[bytes]]:
+    """Installed packages without a documentation folder of their own, and their paths."""
+    found = {}
+    for name in tree.names(INFO):
+        if name.endswith(b".list"):
+            package = name[:-5].partition(b":")[0].decode("utf-8", "surrogateescape")
+            listing = tree.read(INFO + b"/" + name) or b""
+            if not has_own_folder(package, listing):
+                found[package] = own_paths(listing)
+    return found
 
 
 def _look(base: bytes, path: bytes, modes: dict[bytes, int], absent: set[bytes]) -> int | None:
@@ -208,6 +221,8 @@ def _settle_overlaps(wave: Wave, shipped: Sequence[Shipped], root: Path) -> None
             vacated.update(moved)
             for loser in decided[1]:
                 lost.setdefault(loser.package.info, set()).add(loser.files[final])
+            for loser in decided[2]:
+                _forget_sum(tree, loser, loser.files[final])
         for one in shipped:
             if gone := lost.get(one.package.info):
                 tree.write(INFO + b"/" + one.package.info.encode() + b".list", without_lines(one.listing, gone))
@@ -218,6 +233,14 @@ def _settle_overlaps(wave: Wave, shipped: Sequence[Shipped], root: Path) -> None
                 wanted.append((places[path][0][0], path, path))
     for one, source, final in wanted:
         _put(wave, one, source, final, root)
+
+
+def _forget_sum(tree: Tree, one: Shipped, inner: bytes) -> None:
+    """dpkg makes sums, where a package brings none, of what it unpacks; it never unpacked this one."""
+    path = INFO + b"/" + one.package.info.encode() + b".md5sums"
+    if "md5sums" not in one.package.control:
+        lines = (tree.read(path) or b"").splitlines(keepends=True)
+        tree.write(path, b"".join(line for line in lines if line[34:].rstrip(b"\n") != inner))
 
 
 def _put(wave: Wave, one: Shipped, source: bytes, final: bytes, root: Path) -> None:

@@ -27,6 +27,16 @@ class Shipped:
     folders: tuple[bytes, ...]
     links: frozenset[bytes]
 
+    @property
+    def own_paths(self) -> frozenset[bytes]:
+        """The listed paths but for the root."""
+        return own_paths(self.listing)
+
+
+def own_paths(listing: bytes) -> frozenset[bytes]:
+    """The paths of a .list file but for the root."""
+    return frozenset(listing.splitlines()) - {b"/."}
+
 
 def footprints(wave: Wave) -> list[Shipped]:
     """For each package of the wave what it ships; reads only the fragment folders."""

@@ -164,7 +164,7 @@ def failure(argv: Sequence[str], code: int, tail: str) -> StepError:
         what = f"the {script[1]} script of package {script[2]} failed"
         return StepError(what, why=f"it exited with {script[3]}", output=shown, hints=_hints(script[2]))
     if error := _DPKG_ERROR.search(tail):
-        package, why = error[1], " ".join(error[3].split())
+        package, why = error[1].rpartition("/")[2].partition("_")[0], " ".join(error[3].split())
         if found := re.search(r"(pre-installation|post-installation|pre-removal|post-removal) script", why):
             script_name = {"pre-i": "preinst", "post-i": "postinst", "pre-r": "prerm", "post-r": "postrm"}
             key = next(value for start, value in script_name.items() if found[1].startswith(start))

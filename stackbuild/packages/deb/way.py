@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stackbuild.packages.deb.database import Entry, conffile_paths
 from stackbuild.packages.deb.diversions import Diversion
@@ -17,7 +17,8 @@ class Below:
     """What of the tree below matters.
 
     modes: st_mode of what is there at each path that the wave ships or puts a folder above. gone: paths that
-    a layer above the fragments deletes. installed: by name and architecture.
+    a layer above the fragments deletes. installed: by name and architecture. bare: the paths (absolute) of each
+    installed package that has no documentation folder of its own, which keeps all others apart.
     """
 
     installed: Mapping[tuple[str, str], Entry]
@@ -25,6 +26,7 @@ class Below:
     overrides: Collection[bytes]
     modes: Mapping[bytes, int]
     gone: Collection[bytes]
+    bare: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
 
 
 def reasons_for_reference(
@@ -46,6 +48,7 @@ def reasons_for_reference(
                 yield f"the preinst of {package.name} needs {need.name}, which is of the same wave"
         if conffile_paths(_control(shipped, "conffiles")) is None:
             yield f"{package.name} has configuration files with flags"
+    yield from _disappearances(wave, below)
     yield from _conflicts_inside(wave)
     yield from _conflicts_below(wave, below)
 
@@ -53,6 +56,21 @@ def reasons_for_reference(
 def _control(shipped: Shipped, name: str) -> bytes:
     found = shipped.package.control.get(name)
     return found.content if found else b""
+
+
+def _disappearances(wave: Sequence[Shipped], below: Below) -> Iterator[str]:
+    """dpkg takes a package for gone when all its paths, folders too, are in another that comes in (policy 6.6)."""
+    bare = dict(below.bare)
+    bare.update({s.package.name: s.own_paths for s in wave if not has_own_folder(s.package.name, s.listing)})
+    for shipped in wave:
+        for name, paths in bare.items():
+            if name != shipped.package.name and paths and paths <= set(shipped.listed):
+                yield f"{shipped.package.name} ships every path of {name}, which dpkg then takes for gone"
+
+
+def has_own_folder(name: str, listing: bytes) -> bool:
+    """Whether a .list holds the package's own documentation folder."""
+    return b"\n/usr/share/doc/" + name.encode() + b"\n" in listing
 
 
 def _conflicts_inside(wave: Sequence[Shipped]) -> Iterator[str]:
@@ -96,23 +114,25 @@ def hidden(path: bytes, name: str, below: Below) -> Iterator[str]:
             yield f"{_text(path)}, which {name} has files in, is not a folder in the tree below"
 
 
-def winners(contributors: Sequence[Shipped]) -> tuple[Shipped, list[Shipped]] | None:
-    """Whose file is seen of several packages' one path, and who loses it; as dpkg unpacks them in order.
-
-    None if dpkg would refuse: neither replaces the other.
+def winners(contributors: Sequence[Shipped]) -> tuple[Shipped, list[Shipped], list[Shipped]] | None:
+    """Whose file is seen of several packages' one path, who loses it, and which of those never had it unpacked;
+    as dpkg unpacks them in order. None if dpkg would refuse: neither replaces the other.
     """
-    owner, losers = contributors[0], []
+    owner = contributors[0]
+    losers: list[Shipped] = []
+    never: list[Shipped] = []
     for shipped in contributors[1:]:
         if shipped.package.name == owner.package.name:
             continue  # the same file of another architecture
         if owner.package.replaces(shipped.package) and not shipped.package.replaces(owner.package):
             losers.append(shipped)
+            never.append(shipped)
         elif shipped.package.replaces(owner.package):
             losers.append(owner)
             owner = shipped
         else:
             return None
-    return owner, losers
+    return owner, losers, never
 
 
 def _text(path: bytes) -> str:
