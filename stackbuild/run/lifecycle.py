@@ -232,23 +232,20 @@ def stop(container: Container, paths: StorePaths, grace: float | None = None) ->
 
 
 def _stop(container: Container, grace: float | None) -> int | None:
-    if container.state().status not in ALIVE:
-        _reap(container)
-        return container.state().exit_code
-    limit = (container.spec.stop_grace if grace is None else grace) + START_SECONDS
-    line = ask_to_stop(container, grace)
-    if line is not None:
-        with line:
-            try:
-                line.receive(limit)
-            except TimeoutError:
-                pass
+    if container.state().status in ALIVE:
+        limit = (container.spec.stop_grace if grace is None else grace) + START_SECONDS
+        line = ask_to_stop(container, grace)
+        if line is not None:
+            with line:
+                try:
+                    line.receive(limit)
+                except TimeoutError:
+                    pass
     deadline = time.monotonic() + START_SECONDS
     while container.supervised():
         if time.monotonic() > deadline:
-            raise HostError(
-                f"{container.name} does not stop", why=f"its supervisor is process {container.state().supervisor}"
-            )
+            why = f"its supervisor is process {container.state().supervisor}"
+            raise HostError(f"{container.name} does not stop", why=why)
         time.sleep(POLL / 4)
     _reap(container)
     return container.state().exit_code
