@@ -190,6 +190,7 @@ def test_a_subkey_that_has_expired_is_refused(good: Archive, fetcher: Fetcher, t
     run([*old.gpg, *words, "--quick-generate-key", "Sub <sub@example.com>", "ed25519", "cert", "0"])
     listed = run([*old.gpg, "--with-colons", "--list-keys"]).out
     print_ = next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr"))
+    words[-1] = "20200101T010000"  # gpg's clock ran on during the first command
     run([*old.gpg, *words, "--quick-add-key", print_, "ed25519", "sign", "1y"])
     run([*old.gpg, "--export", "-o", old.key])
     (top(good) / "InRelease").unlink()
