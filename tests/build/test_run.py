@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from stackbuild.core.errors import StepError
 from tests.build.own import PROGRAMS, Bench, small_tree, write
-from tests.machine import need_root, once
+from tests.conftest import Person
+from tests.machine import need, need_root, once
 
 SANDBOXES = ("overlay", "chroot")
 
@@ -143,6 +145,25 @@ def test_the_workers_umask_and_environment_reach_nothing(bench: Bench) -> None:
     second = bench.layer("run", {"script": ["env > e", "echo x > f"], "workdir": "/app"})
     assert first.digest == second.digest
     assert b"FOO" not in second.content("app/e") and second.entries["app/f"].mode == 0o644
+
+
+def test_an_ordinary_users_layer_is_roots(bench: Bench, person: Person) -> None:
+    """The worker in a user namespace with the person's range of ids; the tree belongs to the person."""
+    script = ["echo x > f; chown 33:33 f", "chmod 2755 /var/www; rm /usr/bin/ls", "ln f g"]
+    params = {"script": script, "workdir": "/app", "inputs": ["src"]}
+    first = bench.layer("run", params)
+    base = person.home / "base"
+    shutil.copytree(bench.lowers[0], base, symlinks=True)
+
+    def rootless(argv: list[str]) -> list[str]:
+        subprocess.run([need("chown"), "-R", "--no-dereference", f"{person.name}:", person.home], check=True)
+        namespace = [need("unshare"), "--user", "--map-auto", "--map-root-user"]
+        return person.argv(*namespace, person.python, *argv[1:])
+
+    project = Path(shutil.copytree(bench.project, person.home / "project", symlinks=True))
+    second = Bench(person.home / "work", project, [base], wrap=rootless).layer("run", params)
+    assert (second.digest, second.inputs.key) == (first.digest, first.inputs.key)
+    assert second.entries["app/f"].uid == 33 and second.entries["app/g"].linkname == "app/f"
 
 
 def test_gnu_tar_reads_the_layer(bench: Bench, tmp_path: Path) -> None:
