@@ -19,9 +19,10 @@ def read(root: Path, path: str, limit: int = LIMIT) -> bytes | None:
     fd = _open(root, path, os.O_RDONLY | os.O_NONBLOCK)
     if fd is None:
         return None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return None
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
         data = file.read(limit + 1)
     return data if len(data) <= limit else None
 

@@ -1,0 +1,111 @@
+"""The index reader: any form of control data, anything hostile, nothing raised; what is kept is what is read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stackbuild.packages.deb.control import relations, stanzas
+from stackbuild.packages.deb.packages_index import build_index, installed
+from stackbuild.packages.index import Index, keep
+from stackbuild.packages.package import Package
+from tests.packages.debian import index, stanza
+
+GOOD = stanza("curl", "7.88", depends="libc6 (>= 2.34)", provides="fetcher (= 1), loader")
+
+
+def packages(text: str | bytes) -> list[Package]:
+    data = text.encode() if isinstance(text, str) else text
+    return list(Index(build_index(data)).all(None))
+
+
+def test_fields_may_be_folded_cased_and_doubled() -> None:
+    text = (
+        "PACKAGE: curl\nversion: 7.88\nArchitecture: amd64\nSize: 9\nFilename: ./pool/c.deb\nDepends: libc6\n"
+        f" (>= 2.34),\n\tzlib1g\nSHA256: {'AB' * 32}\nDepends: evil\nDescription: a\n long\n .\n text\n"
+    )
+    (found,) = packages(text.replace("\n", "\r\n"))
+    assert found.name == "curl" and found.path == "pool/c.deb" and found.sha256 == "ab" * 32
+    assert [str(r) for group in relations(found.depends) for r in group] == ["libc6 (>= 2.34)", "zlib1g"]
+
+
+def test_what_is_not_utf_8_is_kept_out_of_the_way() -> None:
+    (found,) = packages(GOOD.encode() + b"Section: caf\xe9\nMaintainer: \xff\xfe\n")
+    assert found.name == "curl" and found.section.encode("utf-8", "surrogateescape") == b"caf\xe9"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("pool/", "../pool/"), ("pool/", "/pool/"), ("pool/", "pool//"), ("package: curl", "package: ../curl"),
+        ("package: curl", "package: curl evil"), ("version: 7.88", "version: 7.88\x1b"), ("size: 9", "size: -9"),
+        ("size: 9", "size: " + "9" * 40), ("size: 9", "size: \u0669"), ("sha256: ", "sha256: zz"),
+        ("architecture: amd64", "architecture: ../amd64"), ("version: 7.88\n", ""),
+    ],
+)  # fmt: skip
+def test_a_hostile_stanza_is_left_out_and_counted(old: str, new: str) -> None:
+    assert old in GOOD
+    read = Index(build_index(f"{GOOD.replace(old, new)}\n{stanza('good')}".encode()))
+    assert [p.name for p in read.all(None)] == ["good"] and read.skipped == 1
+
+
+def test_names_and_providers_are_found_without_parsing(tmp_path: Path) -> None:
+    read = keep(
+        tmp_path / "index", build_index(f"{GOOD}\n{stanza('curl', '7.89')}\n{stanza('x', essential='yes')}".encode())
+    )
+    assert [p.version for p in read.packages("curl", None)] == ["7.88", "7.89"]
+    assert [p.name for p in read.providers("loader", None)] == ["curl"]
+    assert [p.name for p in read.base(None)] == ["x"]
+    assert read.names() == ["curl", "x"]
+    assert list(read.rank) == ["curl", "libc6", "fetcher", "loader", "x"]
+    assert read.packages("absent", None) == read.packages("libc6", None) == []
+
+
+def test_a_damaged_index_file_is_an_error_not_a_wrong_answer(tmp_path: Path) -> None:
+    data = build_index(GOOD.encode())
+    for bad in (data[:-1], data + b"x", data[:100], b"", b"x" * 400, data.replace(b"little", b"middle")):
+        (tmp_path / "index").write_bytes(bad)
+        with pytest.raises(ValueError):
+            Index.open(tmp_path / "index")
+
+
+def test_an_empty_index_has_nothing() -> None:
+    assert list(index().all(None)) == [] and index().names() == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=300))
+def test_no_bytes_make_the_reader_raise(data: bytes) -> None:
+    list(Index(build_index(data)).all(None))
+    list(Index(build_index(GOOD.encode() + data)).all(None))
+    installed(data)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text("ab ,|():<>[]=~.-\t\n1", max_size=60))
+def test_no_text_makes_a_relation_raise(text: str) -> None:
+    for group in relations(text):
+        assert all(r.name and not r.name[0].isspace() for r in group)
+    list(stanzas(text))
+
+
+def test_relations_are_read_as_policy_writes_them() -> None:
+    (group,) = relations("a:any(>=1~) |b ( << 2 ) [amd64] <!nocheck> | c")
+    assert [str(r) for r in group] == ["a:any (>= 1~)", "b (<< 2)", "c"]
+
+
+def test_the_database_of_a_base_image() -> None:
+    states = {
+        "there": "install ok installed", "held": "hold ok installed", "half": "install reinstreq half-installed",
+        "gone": "deinstall ok config-files", "never": "unknown ok not-installed", "distroless": "",
+    }  # fmt: skip
+    text = "\n\n".join(
+        f"Package: {name}\n{'Status: ' + state + chr(10) if state else ''}Version: 1\nArchitecture: all"
+        for name, state in states.items()
+    )
+    _, found = installed(text.encode())
+    assert {p.name for p in found} == {"there", "held", "half", "distroless"}
+    assert all(p.installed for p in found)
