@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import select
@@ -153,6 +154,22 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
+def as_builds_run(look: Callable[[], tuple[Check, ...]]) -> tuple[Check, ...]:
+    """Checks made as what builds run as: an ordinary user's in a user namespace, in a child, if that can be had."""
+    if os.geteuid() == 0 or userns.missing() is not None:
+        return look()
+
+    def inside() -> tuple[Check, ...]:
+        userns.enter_new()
+        return look()
+
+    try:
+        return in_child(inside, 4 * SECONDS)
+    except HostError as error:
+        failed = Check("user namespaces", False, str(error), error.hints[0] if error.hints else None)
+        return tuple(failed if check.name == failed.name else check for check in look())
+
+
 def checks(store: Path) -> tuple[Check, ...]:
     """All checks of what builds need, for a store in this folder (it need not exist). Costs some tenths of a second.
 
@@ -162,7 +179,7 @@ def checks(store: Path) -> tuple[Check, ...]:
         _kernel(),
         _user(),
         _userns(),
-        _trial("overlay", "mounts and records changes", lambda: try_overlay(store), _overlay_hint()),
+        _overlay(store),
         _bwrap(),
         _libseccomp(),
         _sandbox(store),
@@ -173,12 +190,12 @@ def checks(store: Path) -> tuple[Check, ...]:
     )
 
 
-def _trial(name: str, good: str, function: Callable[[], None], hint: Hint | None) -> Check:
+def _overlay(store: Path) -> Check:
     try:
-        function()
-        return Check(name, True, good)
+        try_overlay(store)
+        return Check("overlay", True, "mounts and records changes")
     except HostError as error:
-        return Check(name, None if can_chroot() else False, str(error), error.hints[0] if error.hints else hint)
+        return Check("overlay", None if can_chroot() else False, str(error), _overlay_hint())
 
 
 def _kernel() -> Check:
@@ -205,7 +222,7 @@ def _userns() -> Check:
         return Check("user namespaces", True, "entered, with the full range of ids")
     problem = userns.missing() if needed else userns.disabled()
     if problem is None and not needed and userns.apparmor_restricts():
-        problem = userns.refused(1)
+        problem = userns.refused(errno.EPERM)
     if problem is None:
         ids = "" if not needed else ", with newuidmap, newgidmap and a range of ids"
         return Check("user namespaces", True, f"allowed{ids}")
@@ -214,6 +231,8 @@ def _userns() -> Check:
 
 
 def _overlay_hint() -> Hint:
+    if in_user_namespace() and userns.apparmor_restricts():
+        return userns.refused(errno.EPERM).hints[0]
     if os.geteuid() == 0:
         return Hint("load the module, or in a container give the right to mount (CAP_SYS_ADMIN)", "modprobe overlay")
     return Hint("see what is said of user namespaces")

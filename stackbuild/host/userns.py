@@ -69,6 +69,17 @@ def enter(pid: int) -> bool:
     return True
 
 
+def enter_new() -> None:
+    """Make this process, which must have one thread, root of a new user namespace, without executing anything.
+
+    For a forked child that tries something out. Raises HostError as `reenter_if_needed` does.
+    """
+    user = os.geteuid()
+    _new_namespace()
+    _become_root()
+    os.environ[MARK] = str(user)
+
+
 def _become_root() -> None:
     os.setresgid(0, 0, 0)
     os.setgroups([])  # the host's groups mean nothing in here

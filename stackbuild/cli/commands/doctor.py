@@ -57,9 +57,9 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(app: App, args: Namespace) -> int:
-    from stackbuild.host.probe import checks
+    from stackbuild.host.probe import as_builds_run, checks
 
-    found = Diagnosis((*checks(app.paths.root), *runtimes()))
+    found = Diagnosis(as_builds_run(lambda: (*checks(app.paths.root), *runtimes())))
     app.show(found)
     return 0 if found.builds and found.runs else 5
 
