@@ -198,6 +198,32 @@ class SandboxContract:
             assert not box.changes()
         assert os.listdir(outside) == []
 
+    def test_a_folder_exchanged_for_a_link_leads_no_cleaning_out_of_the_tree(self, tiny: Path, tmp_path: Path) -> None:
+        """What was made for a mount is taken away after the command, which may have moved its folder."""
+        victim = files(tmp_path / "victim", {"in/precious": "1", "file": "", "empty/x": "2"})
+        (victim / "empty/x").unlink()
+        source, cache = files(tmp_path / "source", {"a": "A"}), files(tmp_path / "cache", {"c": "C"})
+        with self.box(tmp_path, tiny) as box:
+            targets = {"/src/in": source, "/src/file": source / "a", "/src/empty": source}
+            binds = [Bind(place, target) for target, place in targets.items()]
+            binds.append(Bind(cache, "/src/cache", writable=True))
+            sh(box, f"mv /src /moved; ln -s {victim} /src; echo n >/moved/cache/n", binds=tuple(binds))
+            assert names(box.changes()) == (["moved", "src"], [])
+            assert sorted(os.listdir(box.root / "moved")) == []
+        assert sorted(os.listdir(victim)) == ["empty", "file", "in"] and os.listdir(victim / "in") == ["precious"]
+        assert sorted(os.listdir(cache)) == ["c", "n"] and os.listdir(source) == ["a"]
+
+    @pytest.mark.parametrize("name", ["proc", "dev", "sys"])
+    def test_a_tree_whose_proc_is_a_link_is_refused(self, tiny: Path, tmp_path: Path, name: str) -> None:
+        lower = tmp_path / "lower"
+        lower.mkdir()
+        (lower / name).symlink_to("/etc")
+        with (
+            self.box(tmp_path, tiny, lower) as box,
+            pytest.raises(StepError, match=f"/{name} of the tree is no folder"),
+        ):
+            box.run(script("true"), lambda data: None)
+
     def test_a_read_only_source_is_never_written_and_a_writable_one_is(self, tiny: Path, tmp_path: Path) -> None:
         kept = files(tmp_path / "kept", {"a": "A"})
         cache = files(tmp_path / "cache", {"old": "1", "gone": "2", "d/x": "3"})

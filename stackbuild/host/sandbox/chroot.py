@@ -52,8 +52,8 @@ class ChrootBox:
         with ExitStack() as stack:
             try:
                 for name in (b"proc", b"sys"):
-                    stack.enter_context(self._replaced(name, True, lambda path: os.mkdir(path, 0o555)))
-                stack.enter_context(self._replaced(b"dev", True, lambda path: _make_dev(path, command.terminal)))
+                    stack.enter_context(self._replaced(name, lambda path: os.mkdir(path, 0o555)))
+                stack.enter_context(self._replaced(b"dev", lambda path: _make_dev(path, command.terminal)))
                 for place in places:
                     stack.enter_context(self._placed(place))
             except OSError as error:
@@ -61,25 +61,34 @@ class ChrootBox:
             return self._start(command, output, stack)
 
     @contextmanager
-    def _replaced(self, path: bytes, folder: bool, make: Callable[[bytes], None]) -> Iterator[bytes]:
-        """Something else at `path` for a while; what is there, and whether anything is, comes back."""
-        place = os.path.join(os.fsencode(self.root), path)
+    def _replaced(self, path: bytes, make: Callable[[bytes], None]) -> Iterator[bytes]:
+        """Something else at `path` for a while; what is there, and whether anything is, comes back.
+
+        Gives a path to it by the descriptor of its folder: by the end the command may have put a link out of the tree
+        where that folder was.
+        """
+        parent, _, name = path.rpartition(b"/")
         kept = os.fsencode(self._aside / str(self._count))
         self._count += 1
-        parents = [(path.rpartition(b"/")[0], True)] if b"/" in path else []
-        with mount_points.made(self.root, parents):
-            there = os.path.lexists(place)
-            times = os.lstat(os.path.dirname(place)).st_mtime_ns
-            if there:
-                os.rename(place, kept)
-            try:
-                make(place)
-                yield place
-            finally:
-                remove(place)
+        with mount_points.made(self.root, [(parent, True)] if parent else []):
+            with mount_points.opened(self.root, parent) as folder:
+                here = b"/proc/self/fd/%d" % folder
+                place = here + b"/" + name
+                there = mount_points.exists(folder, name)
+                before = os.stat(here).st_mtime_ns
                 if there:
-                    os.rename(kept, place)
-                os.utime(os.path.dirname(place), ns=(times, times))
+                    os.rename(name, kept, src_dir_fd=folder)
+                try:
+                    make(place)
+                    after = os.stat(here).st_mtime_ns
+                    yield place
+                finally:
+                    unchanged = os.stat(here).st_mtime_ns == after
+                    remove(place)
+                    if there:
+                        _put_back(kept, name, folder)
+                    if unchanged:
+                        os.utime(here, ns=(before, before))
 
     @contextmanager
     def _placed(self, place: mount_points.Place) -> Iterator[None]:
@@ -93,7 +102,7 @@ class ChrootBox:
             else:
                 copy_whole(os.fsencode(source), path)
 
-        with self._replaced(place.target, place.is_folder, make) as path:
+        with self._replaced(place.target, make) as path:
             yield
             if source is not None and place.writable:
                 copy_back(path, os.fsencode(source))
@@ -175,6 +184,13 @@ class ChrootSandbox:
         yield ChrootBox(lowers, scratch)
 
 
+def _put_back(kept: bytes, name: bytes, folder: int) -> None:
+    try:
+        os.rename(kept, name, dst_dir_fd=folder)
+    except FileNotFoundError:  # the command removed the folder
+        remove(kept)
+
+
 def _not_started(command: Command, error: HostError, output: Callable[[bytes], None]) -> int:
     """A shell's 127 or 126 for what cannot be executed, said in the output as the other sandbox says it."""
     cause = error.__cause__
@@ -226,13 +242,16 @@ def copy_whole(source: bytes, target: bytes) -> None:
 
 
 def copy_back(path: bytes, source: bytes) -> None:
-    """Make `source` what `path` became; the folder itself stays the one it is."""
+    """Make `source` what `path` became; a folder stays the one it is. What is now of another type is not taken."""
     if not stat.S_ISDIR(os.lstat(source).st_mode):
-        remove(source)
-        copy_whole(path, source)
+        if os.path.lexists(path) and stat.S_ISREG(os.lstat(path).st_mode):
+            remove(source)
+            copy_whole(path, source)
         return
     for name in os.listdir(source):
         remove(source + b"/" + name)
+    if not os.path.lexists(path) or not stat.S_ISDIR(os.lstat(path).st_mode):
+        return
     for name in os.listdir(path):
         try:
             os.rename(path + b"/" + name, source + b"/" + name)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stackbuild.core.errors import HostError
+from stackbuild.core.errors import HostError, StepError
 from stackbuild.core.follow import follow
 from stackbuild.host.sandbox.protocol import Bind, Command
 
 RESOLV_CONF = Path("/etc/resolv.conf")
+FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODES = {b"tmp": 0o1777, b"dev/shm": 0o1777, b"var/tmp": 0o1777}
 
 
@@ -59,6 +60,9 @@ def plan(root: Path, command: Command, fixed: Sequence[str]) -> tuple[Place, ...
     Links of the tree are followed inside it. Raises StepError for a target that leads nowhere.
     """
     covered = [os.fsencode(path.lstrip("/")) for path in fixed]
+    for path in covered:
+        if (there := seen(root, path)) is not None and there.kind != "dir":
+            raise StepError(f"/{os.fsdecode(path)} of the tree is no folder", why="commands need one there")
 
     def is_covered(path: bytes) -> bool:
         return any(path == top or path.startswith(top + b"/") for top in covered)
@@ -94,36 +98,67 @@ def binds(command: Command) -> Iterator[Bind]:
 def made(root: Path, wanted: Sequence[tuple[bytes, bool]]) -> Iterator[None]:
     """Make what is missing at these (path, is a folder), for as long as the context lasts.
 
-    Afterwards a folder that was made and is empty goes, and a file that was made and is empty.
+    Afterwards a folder that was made and is empty goes, and a file that was made and is empty. Each is found by its
+    folder's descriptor: by then the command may have put a link out of the tree where a folder was.
     """
-    top = os.fsencode(root)
-    new: list[tuple[bytes, bool]] = []
+    new: list[tuple[int, bytes, bool]] = []
+    with ExitStack() as stack:
+        try:
+            for path, folder in wanted:
+                parts = path.split(b"/")
+                here = stack.enter_context(opened(root, b""))
+                for count, name in enumerate(parts, 1):
+                    last = count == len(parts)
+                    if not exists(here, name):
+                        make(here, name, folder or not last)
+                        new.append((here, name, folder or not last))
+                    if not last:
+                        here = os.open(name, FOLDER, dir_fd=here)
+                        stack.callback(os.close, here)
+            yield
+        finally:
+            for here, name, folder in reversed(new):
+                try:
+                    if folder:
+                        os.rmdir(name, dir_fd=here)
+                    else:
+                        info = os.stat(name, dir_fd=here, follow_symlinks=False)
+                        if stat.S_ISREG(info.st_mode) and info.st_size == 0:
+                            os.unlink(name, dir_fd=here)
+                except OSError:  # the command put something there: that is a change
+                    pass
+
+
+@contextmanager
+def opened(root: Path, path: bytes) -> Iterator[int]:
+    """A descriptor (O_PATH) of a folder of the tree, b"" is the root; no link is followed. Raises OSError."""
+    here = os.open(root, FOLDER)
     try:
-        for path, folder in wanted:
-            parts = path.split(b"/")
-            for count in range(1, len(parts) + 1):
-                last = count == len(parts)
-                full = os.path.join(top, *parts[:count])
-                if not os.path.lexists(full):
-                    make(full, folder or not last)
-                    new.append((full, folder or not last))
-        yield
+        for name in path.split(b"/") if path else ():
+            deeper = os.open(name, FOLDER, dir_fd=here)
+            os.close(here)
+            here = deeper
+        yield here
     finally:
-        for full, folder in reversed(new):
-            try:
-                if folder:
-                    os.rmdir(full)
-                elif stat.S_ISREG(os.lstat(full).st_mode) and os.lstat(full).st_size == 0:
-                    os.unlink(full)
-            except OSError:  # the command put something there: that is a change
-                pass
+        os.close(here)
 
 
-def make(path: bytes, folder: bool) -> None:
+def exists(folder: int, name: bytes) -> bool:
+    """Whether there is an entry, a dangling link too."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return True
+    except FileNotFoundError:
+        return False
+
+
+def make(folder: int, name: bytes, is_folder: bool) -> None:
     """An empty folder of mode 0755 or file of mode 0644, whatever the umask."""
-    if folder:
-        os.mkdir(path)
-        os.chmod(path, 0o755)
+    if is_folder:
+        os.mkdir(name, dir_fd=folder)
+        os.chmod(name, 0o755, dir_fd=folder)
     else:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
-        os.chmod(path, 0o644)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o644, dir_fd=folder)
+        os.fchmod(fd, 0o644)
+        os.close(fd)
