@@ -130,3 +130,11 @@ def test_a_mark_without_root_is_refused_instead_of_a_loop(monkeypatch: pytest.Mo
     monkeypatch.setenv(userns.MARK, "1000")
     with pytest.raises(HostError, match="not as its root"):
         userns.reenter_if_needed()
+
+
+def test_doctor_of_an_ordinary_user_tries_what_its_builds_will_do(person: Person) -> None:
+    ran = person.run(person.python, "-m", "stackbuild", "doctor", "--format", "json", code=None)
+    found = {check["name"]: check for check in json.loads(ran.out)["checks"]}
+    assert found["user namespaces"]["detail"] == "entered, with the full range of ids"
+    assert found["overlay"]["ok"] and found["sandbox"]["detail"].startswith("overlay")
+    assert ran.code == (0 if json.loads(ran.out)["runs"] else 5)
