@@ -9,13 +9,14 @@ from pathlib import Path
 
 from stackbuild.core.clock import Clock
 from stackbuild.core.digest import Digest
-from stackbuild.core.errors import Hint, ResolutionError, UsageError
+from stackbuild.core.errors import Hint, ResolutionError, StackError, UsageError
 from stackbuild.core.events import Note, PhaseFinished, PhaseStarted
 from stackbuild.lock.lock import FORMAT, Lock, LockedArchive, LockedPackage, PlatformLock
 from stackbuild.lock.requests import answers, digest
 from stackbuild.lock.sources import find_sources
 from stackbuild.packages.ecosystem import Ecosystem, Question, Resolution, ecosystem
 from stackbuild.packages.fetch import Fetcher
+from stackbuild.packages.source import Source
 from stackbuild.stack.stack import Stack
 
 
@@ -109,7 +110,11 @@ def _platform(
         recommends=bool(stack.packages.recommends),
         status=_status(base),
     )
-    result = _ask(family, question, _keep(before, move), sources, fetcher, clock)
+    try:
+        result = _ask(family, question, _keep(before, move), sources, fetcher, clock)
+    except StackError as error:
+        _point(error, stack)
+        raise
     for note in result.notes:
         fetcher.listener(Note(note))
     found = to_lock(result, base.digest if base else None)
@@ -145,20 +150,28 @@ def _ask(
     family: Ecosystem,
     question: Question,
     keep: dict[str, str],
-    sources: Sequence[object],
+    sources: Sequence[Source],
     fetcher: Fetcher,
     clock: Clock | None,
 ) -> Resolution:
     """The answer that keeps what is to be kept; if there is none, the answer that is free to move."""
-    from typing import Any, cast
+    if not keep:
+        return family.resolve(question, sources, fetcher, clock)
+    try:
+        return family.resolve(replace(question, keep=keep), sources, fetcher, clock)
+    except ResolutionError:
+        found = family.resolve(question, sources, fetcher, clock)
+        fetcher.listener(Note("the locked versions do not fit together with the requests: they all may have moved"))
+        return found
 
-    known = cast(Any, sources)
-    if keep:
-        try:
-            return family.resolve(replace(question, keep=keep), known, fetcher, clock)
-        except ResolutionError:
-            fetcher.listener(Note("the locked versions do not fit together with the requests: they may all move"))
-    return family.resolve(question, known, fetcher, clock)
+
+def _point(error: StackError, stack: Stack) -> None:
+    """Give an error about a request, and those that it holds, the file and line of that request."""
+    names = {request.text: request.name for request in stack.packages.install}
+    for one in (error, *error.errors):
+        key = one.where.key if one.where is not None else ()
+        if key[:2] == ("packages", "install") and not (one.where and one.where.file):
+            one.where = stack.origin(*key[:2], *(names.get(str(text), str(text)) for text in key[2:]))
 
 
 def to_lock(result: Resolution, base: Digest | None = None) -> PlatformLock:

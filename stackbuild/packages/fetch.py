@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from stackbuild.core.digest import CHUNK, Digest, finish, hex_of
-from stackbuild.core.errors import Hint, Interrupted, NetworkError, StackError
+from stackbuild.core.errors import Hint, Interrupted, NetworkError
 from stackbuild.core.events import BytesFetched, Listener, nobody
 from stackbuild.core.files import host_error
 from stackbuild.core.paths import StorePaths, ensure
@@ -296,6 +296,3 @@ class _Progress:
 
     def end(self) -> None:
         self._listener(BytesFetched(self._label, self._total, self._total))
-
-
-__all__ = ["Answer", "Downloader", "Fetcher", "StackError", "Wanted"]

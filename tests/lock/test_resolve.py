@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stackbuild.core.digest import digest_of
-from stackbuild.core.errors import NetworkError, UsageError
+from stackbuild.core.errors import NetworkError, ResolutionError, UsageError
 from stackbuild.core.events import Event, Note
 from stackbuild.core.paths import StorePaths
 from stackbuild.lock.changes import LockChanges
@@ -97,7 +97,7 @@ def test_new_requests_move_no_more_than_they_must(
     assert versions(kept) == {"app": "1.0", "lib": "1.0"}
     moved = resolve(stack(made, tmp_path / "p", "app", "other"), kept, fetcher)
     assert versions(moved)["lib"] == "2.0"
-    assert any(isinstance(e, Note) and "may all move" in e.text for e in events)
+    assert any(isinstance(e, Note) and "all may have moved" in e.text for e in events)
 
 
 def test_update_moves_all_or_the_named_ones(made: Archive, tmp_path: Path, fetcher: Fetcher) -> None:
@@ -126,6 +126,18 @@ def test_a_stale_lock_says_in_what(made: Archive, tmp_path: Path, fetcher: Fetch
     assert "have changed" in stale(stack(made, tmp_path / "p", "lib"), old).why
     arm = stack(made, tmp_path / "p", "app", more='[image]\nplatforms = ["linux/arm64"]\n')
     assert stale(arm, old).why == "it has nothing for linux/arm64" and stale(arm, old).hints[0].command
+
+
+def test_a_request_without_an_answer_is_shown_at_its_line(made: Archive, tmp_path: Path, fetcher: Fetcher) -> None:
+    project = stack(made, tmp_path / "p", "app", "lbi", "other=9.*")
+    with pytest.raises(ResolutionError) as found:
+        resolve(project, None, fetcher)
+    lines = (tmp_path / "p/stack.toml").read_text().splitlines()
+    first, second = found.value.errors
+    for error, name in ((first, "lbi"), (second, "other=9.*")):
+        assert error.where is not None and name in lines[error.where.line - 1], error
+        assert error.where.file.endswith("stack.toml")
+    assert "did you mean lib?" in first.hints[0].text and second.why == "there is 1.0"
 
 
 def test_offline_resolves_from_the_store(made: Archive, tmp_path: Path, fetcher: Fetcher) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from stackbuild.packages.deb.control import decode, relations
+from stackbuild.packages.deb.control import decode
 from stackbuild.packages.index import Index, Record, build
 from stackbuild.packages.package import Package
 
@@ -97,6 +97,3 @@ def installed(status: bytes) -> tuple[Index, tuple[Package, ...]]:
             records.append(record)
     index = Index(build(records))
     return index, tuple(index.all(None))
-
-
-__all__ = ["build_index", "installed", "relations"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from stackbuild.core.errors import ResolutionError
 from stackbuild.core.origin import Origin
 from stackbuild.packages.deb.catalogue import Catalogue, satisfied_by
 from stackbuild.packages.deb.control import Group, Relation, relations, words
@@ -13,7 +12,6 @@ from stackbuild.packages.deb.prefer import Walk
 from stackbuild.packages.deb.repository import Repository
 from stackbuild.packages.deb.requests import Asked, answer, exactly
 from stackbuild.packages.deb.universe import needs_of, reachable, settle
-from stackbuild.packages.deb.version import order
 from stackbuild.packages.deb.waves import Edges, waves
 from stackbuild.packages.ecosystem import Question, Resolution, Resolved
 from stackbuild.packages.index import Index
@@ -156,6 +154,3 @@ class _Finder:
             if name in new and name != package.name:
                 names[name] = None
         return list(names)
-
-
-__all__ = ["ResolutionError", "order", "resolve", "resolve_indexes"]
