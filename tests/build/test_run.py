@@ -35,7 +35,7 @@ SCRIPT = [
 ]
 RUN = {
     "script": SCRIPT,
-    "workdir": "/app/work",
+    "workdir": "/app/here",
     "env": {"MINE": "é"},
     "inputs": ["src/"],
     "caches": [{"path": "/cache", "sharing": "shared"}],
@@ -53,15 +53,15 @@ def test_both_sandboxes_give_the_layer_that_was_meant(bench: Bench, tmp_path: Pa
     one, two = made.values()
     assert one.digest == two.digest and one.inputs.key == two.inputs.key and one.action.digest == two.action.digest
     assert {name: f"{entry.mode:04o} {entry.uid}" for name, entry in one.entries.items()} == {
-        "app": "0755 0", "app/work": "0755 0", "app/work/a": "0644 0", "app/work/data": "0755 33",
-        "app/work/data/empty": "0755 0", "app/work/env": "4755 0", "app/work/hard": "4755 0",
-        "app/work/link": "0777 0", "usr": "0755 0", "usr/bin": "0755 0", "usr/bin/.wh.touch": "0644 0",
+        "app": "0755 0", "app/here": "0755 0", "app/here/a": "0644 0", "app/here/data": "0755 33",
+        "app/here/data/empty": "0755 0", "app/here/env": "4755 0", "app/here/hard": "4755 0",
+        "app/here/link": "0777 0", "usr": "0755 0", "usr/bin": "0755 0", "usr/bin/.wh.touch": "0644 0",
         "var": "0755 0", "var/log": "0755 0", "var/log/app": "0644 0",
     }  # fmt: skip
-    assert one.content("app/work/env").decode() == (
+    assert one.content("app/here/env").decode() == (
         "/root /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin 315532801 é\n"
     )
-    assert one.content("app/work/a") == b"a" and one.entries["app/work/hard"].linkname == "app/work/env"
+    assert one.content("app/here/a") == b"a" and one.entries["app/here/hard"].linkname == "app/here/env"
     assert (bench.project / "src/a.txt").read_text() == "a" and not (bench.project / "new").exists()
     assert one.facts["created_by"].startswith("run echo $HOME")
     assert one.action.needs.sandbox and one.action.needs.caches == ("/cache",) and not one.action.needs.network
@@ -103,10 +103,10 @@ def test_a_signal_is_named(bench: Bench) -> None:
 
 
 def test_the_workdir_follows_links_of_the_tree_alone(bench: Bench, tmp_path: Path) -> None:
-    upper = write(tmp_path / "upper", {"work": f"-> {'../' * 12}srv/deep", "srv/x": ""})
+    upper = write(tmp_path / "upper", {"start": f"-> {'../' * 12}srv/deep", "srv/x": ""})
     bench.lowers = [*bench.lowers, upper]
     for bench.sandbox in SANDBOXES:
-        layer = bench.layer("run", {"script": ["echo x > y"], "workdir": "/work"})
+        layer = bench.layer("run", {"script": ["echo x > y"], "workdir": "/start"})
         assert list(layer.entries) == ["srv", "srv/deep", "srv/deep/y"]
     layer = bench.layer("run", {"script": ["cat deep/b"], "workdir": "/src/src", "inputs": ["src"]})
     assert layer.output == b"b" and layer.facts["empty"]
