@@ -7,7 +7,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ def _prepare(
         check_identity(package, names(deb), str(package["file"]))
         every = items(deb, keep, renames)
         folders = [entry for entry, _ in every if entry.kind == "dir"]
-        found = [item for item in every if item[0].kind != "dir" and item[0].path not in without]
+        found = _without([item for item in every if item[0].kind != "dir"], without)
         pairs: Iterator[tuple[bytes, bytes]] = ((tar, compress(tar, compression)) for tar in tar_pieces(found))
         if len(deb.tar) <= _BIG:
             pairs = iter(list(pairs))  # now, in this thread
@@ -162,6 +162,26 @@ def _prepare(
     except BaseException:
         context.__exit__(None, None, None)
         raise
+
+
+def _without(found: list[Item], paths: set[bytes]) -> list[Item]:
+    """The entries but for these paths. The content of a left out file goes to the first that is a hard link of it."""
+    kept: list[Item] = []
+    orphans: dict[bytes, Item] = {}  # a path that is left out -> what holds its content now, or it itself
+    for entry, content in found:
+        if entry.path in paths:
+            if entry.kind == "file":
+                orphans[entry.path] = (entry, content)
+            continue
+        if entry.kind == "hardlink" and entry.target in orphans:
+            heir, held = orphans[entry.target]
+            if heir.path == entry.target:
+                entry, content = replace(heir, path=entry.path), held
+                orphans[heir.path] = (entry, content)
+            else:
+                entry = replace(entry, target=heir.path)
+        kept.append((entry, content))
+    return kept
 
 
 def package_file(room: Room, package: Mapping[str, Any]) -> Path:
