@@ -36,32 +36,21 @@ def runtime_spec(
     Raises UsageError.
     """
     config = image.get("config", image) or {}
-    argv = [*(config.get("Entrypoint") or ()), *(command or config.get("Cmd") or ())]
-    if not argv:
-        raise UsageError(
-            "the image says no command to run",
-            hints=(Hint('set image.entrypoint or image.cmd in stack.toml, such as cmd = ["nginx"]'),),
-        )
     env = {"PATH": DEFAULT_PATH}
     env.update(one.partition("=")[::2] for one in config.get("Env") or ())
     env.update(container.env)
     if terminal:
         env.setdefault("TERM", "xterm")
     added, capabilities = _capabilities(container)
-    ports = tuple(Port(p.container_port, p.host_port, p.host_ip, p.protocol) for p in container.ports)
-    if ports and container.network == "none":
-        raise UsageError(
-            'ports cannot be published with network = "none"', hints=(Hint('use network = "private", or no ports'),)
-        )
     return RuntimeSpec(
         name=name,
-        argv=tuple(argv),
+        argv=_argv(config, command),
         env=env,
         cwd=config.get("WorkingDir") or "/",
         user=str(container.user if container.user is not None else config.get("User") or ""),
         hostname=name[:63].rstrip("-"),
         mounts=_mounts(config, container, project, name),
-        ports=ports,
+        ports=_ports(container),
         network=container.network,
         capabilities=capabilities,
         added=added,
@@ -86,6 +75,25 @@ def soft_settings(stack: Stack) -> tuple[str, ...]:
     """The limits that only the engine's defaults ask for (RuntimeSpec.soft)."""
     limits = ("resources.memory", "resources.cpus", "resources.pids")
     return tuple(one for one in limits if stack.origin("container", *one.split(".")).level == Level.ENGINE.value)
+
+
+def _argv(config: Mapping[str, Any], command: Sequence[str]) -> tuple[str, ...]:
+    argv = (*(config.get("Entrypoint") or ()), *(command or config.get("Cmd") or ()))
+    if not argv:
+        raise UsageError(
+            "the image says no command to run",
+            hints=(Hint('set image.entrypoint or image.cmd in stack.toml, such as cmd = ["nginx"]'),),
+        )
+    return argv
+
+
+def _ports(container: Container) -> tuple[Port, ...]:
+    ports = tuple(Port(p.container_port, p.host_port, p.host_ip, p.protocol) for p in container.ports)
+    if ports and container.network == "none":
+        raise UsageError(
+            'ports cannot be published with network = "none"', hints=(Hint('use network = "private", or no ports'),)
+        )
+    return ports
 
 
 def stop_signal(text: str | int) -> int:
