@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from stackbuild.cli.options import IN_NAMESPACE, command_module, enter_directory, parse
 
         args = parse(words)
+        start = os.getcwd()
         enter_directory(args)
         from stackbuild.cli import fast
 
@@ -30,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command in IN_NAMESPACE and os.geteuid() != 0:
             from stackbuild.host.userns import reenter_if_needed
 
-            reenter_if_needed([sys.executable, "-m", "stackbuild", *words])
+            os.chdir(start)  # the same command line is read again in there
+            reenter_if_needed()
+            enter_directory(args)
         from stackbuild.cli.wiring import App
 
         with App.of(args, dict(os.environ)) as app:

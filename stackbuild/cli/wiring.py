@@ -173,7 +173,7 @@ class App:
             return wanted
         from stackbuild.host.sandbox import choose
 
-        return choose()
+        return choose(places.ensure(self.paths.scratch))
 
     def tools(self, secrets: Mapping[str, Path] | None = None, **more: Any) -> Any:
         """What a build of this stack works with."""
