@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, cast
 
@@ -164,9 +164,10 @@ class _Zstd(io.RawIOBase):
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._name = name
+        self._frames = _Frames(stream, name)
         # 128 MiB is what the zstd format asks every decoder to allow at most by default
         engine = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-        self._reader = engine.stream_reader(stream, read_across_frames=True, read_size=1 << 18)
+        self._reader = engine.stream_reader(cast(BinaryIO, self._frames), read_across_frames=True, read_size=1 << 18)
 
     def readable(self) -> bool:
         return True
@@ -177,14 +178,76 @@ class _Zstd(io.RawIOBase):
             count = self._reader.readinto(view)
         except zstandard.ZstdError as error:
             raise NetworkError(f"{self._name} is not valid zstd", why=str(error)) from error
+        if not count and len(view) and not self._frames.whole:
+            raise NetworkError(f"{self._name} is truncated", why="the zstd stream ends in mid-frame")
         return count
+
+
+class _Frames:
+    """Passes a zstd stream on and knows whether it ended where a frame ends (RFC 8878, section 3.1).
+
+    The decoder cannot say so: it ends silently when its input does.
+    """
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._stream, self._name = stream, name
+        self._walk = self._steps()
+        self._need = next(self._walk)
+        self._have = b""
+        self.whole = True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        rest = data
+        while rest:
+            count = abs(self._need)
+            if self._need < 0:  # bytes that say nothing about the frame's form
+                passed = min(count, len(rest))
+                self._need += passed
+                rest = rest[passed:]
+                if self._need == 0:
+                    self._need = self._walk.send(b"")
+                continue
+            part, rest = rest[: count - len(self._have)], rest[count - len(self._have) :]
+            self._have += part
+            self.whole = False
+            if len(self._have) == count:
+                word, self._have = self._have, b""
+                self._need = self._walk.send(word)
+        return data
+
+    def _steps(self) -> Generator[int, bytes, None]:
+        """Yields how many bytes it wants to see, or minus how many may pass unseen."""
+        while True:
+            magic = yield 4
+            if magic[1:] == b"\x2a\x4d\x18" and 0x50 <= magic[0] <= 0x5F:
+                size = int.from_bytes((yield 4), "little")
+                if size:
+                    yield -size
+                self.whole = True
+                continue
+            if magic != b"\x28\xb5\x2f\xfd":
+                raise NetworkError(f"{self._name} is not valid zstd", why="something else follows a frame")
+            descriptor = (yield 1)[0]
+            single, sizes = descriptor >> 5 & 1, descriptor >> 6
+            more = (1 - single) + (0, 1, 2, 4)[descriptor & 3] + (single, 2, 4, 8)[sizes]
+            if more:
+                yield -more
+            last = 0
+            while not last:
+                block = int.from_bytes((yield 3), "little")
+                last, kind, size = block & 1, block >> 1 & 3, block >> 3
+                if kind == 1 or size:
+                    yield -(1 if kind == 1 else size)
+            if descriptor >> 2 & 1:
+                yield -4
+            self.whole = True
 
 
 def decompressed(stream: BinaryIO, name: str) -> BinaryIO:
     """The plain bytes of a stream that is gzip, zstd or plain already. `name`: what the user calls it.
 
-    Reading raises NetworkError when the compressed bytes are bad or end too early (a zstd frame
-    that is cut shows as a tar that is cut: the caller checks the archive's end).
+    Reading raises NetworkError when the compressed bytes are bad or end too early.
     """
     buffered = io.BufferedReader(cast(io.RawIOBase, _Raw(stream)), 1 << 18)
     kind = detect(buffered.peek(4)[:4] or b"\0")

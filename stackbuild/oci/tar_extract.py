@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
@@ -85,6 +86,7 @@ class _Extraction:
         self._made: set[bytes] = set()  # real paths of this layer: its own whiteouts do not touch them
         self._entries = 0
         self._bytes = 0
+        self._content_bytes = 0
 
     def take(self, member: Member, reader: TarReader) -> None:
         path = clean(member.entry.path, self._name)
@@ -110,19 +112,27 @@ class _Extraction:
             why = f"more than {limits.entries} entries"
         elif self._bytes > limits.size:
             why = f"more than {limits.size} bytes unpacked"
-        elif self._bytes > limits.ratio_from and self._bytes > limits.ratio * (self._counter.count + member.stored):
-            why = f"more than {limits.ratio} bytes unpacked for each byte stored"
         if why:
             raise NetworkError(f"{self._name} asks for too much", why=why)
 
+    def _content(self, reader: TarReader) -> Iterator[bytes]:
+        for piece in reader.content():
+            self._content_bytes += len(piece)
+            if self._content_bytes > max(self._limits.ratio_from, self._limits.ratio * self._counter.count):
+                raise NetworkError(
+                    f"{self._name} asks for too much",
+                    why=f"more than {self._limits.ratio} bytes unpacked for each byte stored",
+                )
+            yield piece
+
     def _fill(self, fd: int, member: Member, reader: TarReader) -> None:
         if member.sparse is None:
-            for piece in reader.content():
+            for piece in self._content(reader):
                 _write(fd, piece)
             return
         runs = iter(member.sparse)
         room = 0
-        for piece in reader.content():
+        for piece in self._content(reader):
             view = memoryview(piece)
             while view:
                 while not room:
