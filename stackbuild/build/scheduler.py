@@ -12,13 +12,14 @@ from stackbuild.build.cache import StepCache
 from stackbuild.build.images import LayerFolders
 from stackbuild.build.output import Lines
 from stackbuild.core.action import Action, ActionResult, Executor, Places, Room
-from stackbuild.core.errors import Interrupted, StackError, StepError
+from stackbuild.core.errors import Hint, Interrupted, StackError, StepError
 from stackbuild.core.events import Listener, StepFailed, StepFinished, StepStarted
 from stackbuild.plan.forecast import Forecast, Outlook
 from stackbuild.plan.graph import Plan
 from stackbuild.plan.step import ActionKind, LocalKind, Step, StepKind
 
 DOWNLOADS = 4  # kept-alive connections in use at once; more gain nothing (FACTS)
+SHELL = Hint("look at the tree as it was", "stackbuild build --shell-on-failure")
 USUAL_SECONDS = {"configure": 2.0, "run": 2.0, "unpack": 0.5}  # of a step that was never built
 
 
@@ -175,6 +176,8 @@ class Scheduler:
             if error.where is None:
                 error.where = step.origin
             error.what = error.what if step.id in error.what else f"{step.id}: {error.what}"
+            if action.needs.sandbox and failed is None and SHELL not in error.hints and isinstance(error, StepError):
+                error.hints += (SHELL,)
             raise
         finally:
             lines.close()

@@ -9,6 +9,7 @@ import hashlib
 import os
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,17 +114,17 @@ def _up(args: Namespace, environ: Mapping[str, str], container: Container) -> in
         return None  # the caller enters the user namespace first, and asks again in there
     listener = make_plain(args.progress, quiet=args.quiet, verbose=args.verbose)
     from stackbuild.cli.reaching import attach_to, tell_where
+    from stackbuild.run.watch import Asked, wait_healthy
 
-    if not running:
-        from stackbuild.run.lifecycle import start_again
-
-        start_again(container, store_of(args, environ), listener)
     how = "unchanged" if running else "started"
-    if not args.detach:
-        return attach_to(container, how, listener)
-    if args.wait:
-        from stackbuild.run.watch import wait_healthy
+    with nullcontext() if args.detach else Asked() as asked:
+        if not running:
+            from stackbuild.run.lifecycle import start_again
 
+            start_again(container, store_of(args, environ), listener)
+        if not args.detach:
+            return attach_to(container, how, listener, asked)
+    if args.wait:
         wait_healthy(container, args.wait_timeout, listener)
     tell_where(container, how, listener)
     return 0

@@ -10,6 +10,7 @@ from stackbuild.core.events import ContainerStateChanged, Event, Listener, Note
 
 if TYPE_CHECKING:
     from stackbuild.run.container import Container
+    from stackbuild.run.watch import Asked
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,10 @@ def addresses(container: Container) -> tuple[str, ...]:
     return tuple(found)
 
 
-def attach_to(container: Container, how: str, listener: Listener) -> int:
-    """Stream its log until it ends; Ctrl-C stops it. Returns the container's own exit code."""
+def attach_to(container: Container, how: str, listener: Listener, asked: Asked | None = None) -> int:
+    """Stream its log until it ends; Ctrl-C stops it. Returns the container's own exit code.
+
+    asked: the signals that were counted since before it was started."""
     from stackbuild.cli.terminal import output
     from stackbuild.run.watch import attach
 
@@ -60,4 +63,4 @@ def attach_to(container: Container, how: str, listener: Listener) -> int:
 
     if how == "unchanged":
         listener(Note(f"{container.name} is already running, and nothing has changed"))
-    return attach(container, output, listen, since=0.0 if how == "unchanged" else None)
+    return attach(container, output, listen, since=0.0 if how == "unchanged" else None, asked=asked)

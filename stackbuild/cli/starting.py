@@ -17,18 +17,26 @@ if TYPE_CHECKING:
     from stackbuild.stack.stack import Stack
 
 
-def start_project(app: App, args: Namespace) -> Started:
-    """Build (unless --no-build) and see to it that the project's container runs the image as settled."""
+Ready = tuple["RuntimeSpec", list["Path"]]
+"""What is to run, and the unpacked layers of its image, lowest first."""
+
+
+def get_ready(app: App, args: Namespace) -> Ready:
+    """Build (unless --no-build): the spec of the project's container and its image's layers."""
+    return _last_image(app) if args.no_build else _built_image(app, args)
+
+
+def start(app: App, args: Namespace, ready: Ready) -> Started:
+    """See to it that the project's container runs the image as settled."""
     from stackbuild.cli.fast import remember_container
     from stackbuild.run.lifecycle import up
 
-    spec, folders = _last_image(app) if args.no_build else _built_image(app, args)
-    started = up(spec, folders, app.paths, app.listener)
+    started = up(*ready, app.paths, app.listener)
     remember_container(args, app.environ, started.container)
     return started
 
 
-def _built_image(app: App, args: Namespace) -> tuple[RuntimeSpec, list[Path]]:
+def _built_image(app: App, args: Namespace) -> Ready:
     from stackbuild.build.image import folders_of
     from stackbuild.cli.building import build, prepare
 
@@ -48,7 +56,7 @@ def last_build(app: App, stack: Stack) -> tuple[str, Digest]:
     raise UsageError(f"{name} was never built", hints=[Hint("build it", "stackbuild build")])
 
 
-def _last_image(app: App) -> tuple[RuntimeSpec, list[Path]]:
+def _last_image(app: App) -> Ready:
     from stackbuild.cli.base_image import image_config_and_folders
 
     stack = app.stack()

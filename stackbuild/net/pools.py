@@ -152,10 +152,10 @@ def explain(error: Exception) -> str | None:
         return f"no TLS connection: {reason or 'handshake failed'}"
     if isinstance(error, known.NameResolutionError):
         return "the host's name cannot be resolved"
+    if isinstance(error, known.NewConnectionError):  # before ConnectTimeoutError, which urllib3 makes its parent
+        return str(error).rpartition(": ")[2] or "no connection"
     if isinstance(error, known.ConnectTimeoutError):
         return "it could not be reached in time"
-    if isinstance(error, known.NewConnectionError):
-        return str(error).rpartition(": ")[2] or "no connection"
     if isinstance(error, known.ReadTimeoutError):
         return "it sent nothing for too long"
     if isinstance(error, known.ProxyError):

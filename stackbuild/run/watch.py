@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from stackbuild.core.errors import Hint, StepError
 from stackbuild.core.events import ContainerStateChanged, Listener, nobody
@@ -77,39 +78,54 @@ def logs(
             time.sleep(POLL)
 
 
-def attach(container: Container, output: Output, listener: Listener = nobody, *, since: float | None = None) -> int:
+class Asked:
+    """Counts SIGINT and SIGTERM instead of dying of them: from before a container starts until it is attached to."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __enter__(self) -> Asked:
+        self._before = {number: signal.signal(number, self._count) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _count(self, *_: object) -> None:
+        self.times += 1
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def attach(
+    container: Container,
+    output: Output,
+    listener: Listener = nobody,
+    *,
+    since: float | None = None,
+    asked: Asked | None = None,
+) -> int:
     """In the foreground: stream its log until it ends, and give back its exit code.
 
-    since: seconds since 1970 from which on the log is shown; None: from this start on. SIGINT and SIGTERM stop the
+    since: seconds since 1970 from which on the log is shown; None: from this start on. asked: signals that
+    are counted since before the container was started, by a caller that has entered it. SIGINT and SIGTERM stop the
     container, a second one at once. Only for the main thread.
     """
     first = container.state()
-    asked = 0
-
-    def forward(*_: object) -> None:
-        nonlocal asked
-        asked += 1
-
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with LogReader(container.path("log")) as reader:
-            shown, done, healthy = (first.started if since is None else since) - 0.5, 0, first.health
-            while True:
-                state = container.state()
-                if state.health != healthy and state.health in ("healthy", "unhealthy"):
-                    healthy = state.health
-                    listener(ContainerStateChanged(container.name, healthy, state.report))
-                for entry in reader.read():
-                    if entry.seconds >= shown:
-                        output(entry.stream, entry.data)
-                if state.status not in ALIVE:
-                    break
-                if asked > done:
-                    done = asked
-                    ask_to_stop(container, 0.0 if asked > 1 else None)
-                time.sleep(POLL)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with nullcontext(asked) if asked else Asked() as signals, LogReader(container.path("log")) as reader:
+        shown, done, healthy = (first.started if since is None else since) - 0.5, 0, first.health
+        while True:
+            state = container.state()
+            if state.health != healthy and state.health in ("healthy", "unhealthy"):
+                healthy = state.health
+                listener(ContainerStateChanged(container.name, healthy, state.report))
+            for entry in reader.read():
+                if entry.seconds >= shown:
+                    output(entry.stream, entry.data)
+            if state.status not in ALIVE:
+                break
+            if signals.times > done:
+                done = signals.times
+                ask_to_stop(container, 0.0 if done > 1 else None)
+            time.sleep(POLL)
     listener(ContainerStateChanged(container.name, "exited", state.detail or f"exit code {state.exit_code}"))
     return 137 if state.exit_code is None else state.exit_code

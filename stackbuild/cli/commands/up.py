@@ -23,14 +23,16 @@ def options(parser: ArgumentParser) -> None:
 
 def run(app: App, args: Namespace) -> int:
     from stackbuild.cli.reaching import attach_to, tell_where
-    from stackbuild.cli.starting import start_project
+    from stackbuild.cli.starting import get_ready, start
+    from stackbuild.run.watch import Asked, wait_healthy
 
-    started = start_project(app, args)
+    ready = get_ready(app, args)
     if not args.detach:
-        return attach_to(started.container, started.how, app.listener)
+        with Asked() as asked:  # from here on Ctrl-C means the container
+            started = start(app, args, ready)
+            return attach_to(started.container, started.how, app.listener, asked)
+    started = start(app, args, ready)
     if args.wait:
-        from stackbuild.run.watch import wait_healthy
-
         wait_healthy(started.container, args.wait_timeout, app.listener)
     tell_where(started.container, started.how, app.listener)
     return 0
