@@ -226,6 +226,22 @@ def test_logs_caches_and_this_builds_identity_are_not_kept(bench: Bench, tmp_pat
     assert not {"SSH_AUTH_SOCK", "HOSTNAME", "XDG_RUNTIME_DIR", "PYTHONPATH"} & seen.keys()
 
 
+def test_the_chroot_sandbox_gives_the_same_layers(bench: Bench, tmp_path: Path) -> None:
+    divert = "dpkg-divert --quiet --package guard --divert /usr/bin/halt.real --rename --add /usr/bin/halt\n"
+    work = SCRIPT + "rm -f /usr/bin/which; ln -sf a /etc/b; mkfifo /srv/fifo; rm /usr/bin/halt.real\n"
+    files = {"usr/bin/halt": "guard\n", "run/guard/": "0750", "var/log/guard/": "0755"}
+    guard = bench.make(tmp_path, "guard", files, preinst=SCRIPT + divert, postinst=work)
+    packages = [guard, bench.make(tmp_path, "plain", {"usr/bin/halt": "plain\n"})]
+    facts, tree = both(bench, packages)
+    bench.configured.pop()
+    bench.sandbox = "chroot"
+    for way in ("fast", "reference"):
+        other, place = bench.configure(packages, way, f"chroot-{way}")
+        assert "error" not in other, other
+        assert differences(tree, place / "tree") == []
+        assert other["diff_id"] == facts["diff_id"]
+
+
 def test_left_out_files_stay_out_both_ways(bench: Bench, tmp_path: Path) -> None:
     files = {"usr/share/doc/d/README": "r\n", "usr/share/doc/d/copyright": "c\n", "etc/d.conf": "d\n"}
     package = bench.make(tmp_path, "d", files, conffiles="/etc/d.conf\n")

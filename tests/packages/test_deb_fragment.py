@@ -11,11 +11,15 @@ import stat
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stackbuild.core.errors import NetworkError
+from stackbuild.oci.tar_write import Entry
 from stackbuild.packages.deb.archive import open_deb
 from stackbuild.packages.deb.filters import PathFilter
 from stackbuild.packages.deb.fragment import items, renamed, tar_pieces
@@ -160,6 +164,20 @@ def test_every_compression_gives_the_same_fragment(tmp_path: Path, ending: str) 
         assert layer.getnames()[:2] == ["usr", "usr/big"]
         big = layer.extractfile("usr/big")
         assert big is not None and big.read() == b"x" * 9_000_000
+
+
+@given(st.lists(st.integers(-3, 4).map(lambda n: n * 171), min_size=1, max_size=8), st.integers(0, 3))
+def test_pieces_are_whole_blocks_wherever_the_files_end(offsets: list[int], more: int) -> None:
+    """A piece that a file filled to its last byte may still get the next file's header."""
+    with mock.patch("stackbuild.packages.deb.fragment._PIECE", 2048):
+        found = [
+            (Entry(b"f%d" % n, "file", 0o644, size=1536 + offset), bytes(1536 + offset))
+            for n, offset in enumerate(offsets)
+        ] + [(Entry(b"d%d" % n, "dir", 0o755), None) for n in range(more)]
+        pieces = list(tar_pieces(found))
+    assert all(len(piece) % 512 == 0 for piece in pieces)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(pieces) + bytes(1024))) as layer:
+        assert [(info.name, info.size) for info in layer] == [(e.path.decode(), e.size) for e, _ in found]
 
 
 def test_entries_follow_a_rename_and_hard_links_point_to_the_first_name(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
         "diff_id": written.diff_id,
         "compression": compression,
         "empty": not changes,
-        "created_by": "configure " + " ".join(f"{p.name}={p.version}" for p in wave.packages),
+        "created_by": "configure " + " ".join(package.name for package in wave.packages),
         "way": way,
         "reason": why,
         "generated": generated,

@@ -19,6 +19,7 @@ _FILES = (
     b"var/cache/debconf/templates.dat-old",
     b"var/cache/debconf/passwords.dat-old",
     b"var/lib/apt/lists/lock",
+    b"var/lib/sgml-base/supercatalog.old",
     b"var/lib/systemd/random-seed",
     b"var/lib/systemd/credential.secret",
 )

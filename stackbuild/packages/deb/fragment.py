@@ -180,7 +180,7 @@ def tar_pieces(found: Sequence[Item]) -> Iterator[bytes]:
             view = memoryview(content)
             at = 0
             while len(view) - at + size > _PIECE:
-                step = _PIECE - size
+                step = max(_PIECE - size, 0)  # a full piece may have got another header
                 yield b"".join([*parts, view[at : at + step]])
                 at, size = at + step, 0
                 parts.clear()

@@ -87,7 +87,7 @@ def extract(package: Package, wave: Wave, root: Path) -> None:
 def _restore_volatile(wave: Wave, box: Box) -> None:
     """/run and /tmp are private while commands run, so dpkg could not leave there what packages ship."""
     for package in wave.packages:
-        with Tree(wave.own[-1]) if wave.own else Tree(box.root) as tree:
+        with Tree(box.root) as tree:
             listing = tree.read(INFO + b"/" + package.info.encode() + b".list") or b""
         if b"\n/run/" not in listing and b"\n/tmp/" not in listing:
             continue

@@ -57,6 +57,9 @@ class Shell:
         policy.chmod(0o755)
         if not any((folder / POLICY[1:]).exists() for folder in wave.own):
             self.binds.append(Bind(policy, POLICY))
+        (scratch / "hosts").write_text("127.0.0.1\tlocalhost\n127.0.1.1\tstackbuild\n")
+        self._hosts = Bind(scratch / "hosts", "/etc/hosts")  # the sandbox's name must resolve, as in any engine
+        self.binds.append(self._hosts)
 
     def run(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> bytes:
         """Run to the end. Returns the last 16 KiB of output. Raises StepError with them if it fails."""
@@ -78,6 +81,12 @@ class Shell:
     def configure(self, packages: Sequence[Package], *options: str) -> None:
         """Configure those of the packages that are not yet, in this order: ids are given out in it."""
         todo = [package.selector for package in packages if package.selector not in self._configured]
+        if _MAKES_HOSTS in todo:
+            self.binds.remove(self._hosts)
+            self.dpkg(*options, "--configure", _MAKES_HOSTS)
+            self.binds.append(self._hosts)
+            self._configured.add(_MAKES_HOSTS)
+            todo.remove(_MAKES_HOSTS)
         if todo:
             self.dpkg(*options, "--configure", *todo)
             self._configured.update(todo)
@@ -123,6 +132,7 @@ class Shell:
             self.run(("debconf-set-selections",), stdin="".join(lines).encode())
 
 
+_MAKES_HOSTS = "netbase"  # writes /etc/hosts where there is none, so it must not meet ours; it depends on nothing
 _MAINTAINER = {"DPKG_ROOT": "", "DPKG_ADMINDIR": "/var/lib/dpkg", "DPKG_MAINTSCRIPT_DEBUG": "0"}
 _PREINST = f"""\
 one() {{
