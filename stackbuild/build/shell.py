@@ -43,7 +43,7 @@ def changed_by(scratch: Path, sandbox: str) -> list[Path]:
 
 
 def main() -> int:
-    die_with_parent()
+    die_with_parent(int(sys.argv[2]))
     from stackbuild.host.sandbox import open_sandbox
     from stackbuild.host.sandbox.protocol import Command
 

@@ -1,4 +1,4 @@
-"""Runs one action: `python -m stackbuild.build.worker REQUEST`. Imports nothing that an action does not need."""
+"""Runs one action: `python -m stackbuild.build.worker REQUEST [PARENT]`. Imports only what the action needs."""
 
 from __future__ import annotations
 
@@ -111,18 +111,19 @@ def write_output(data: bytes) -> None:
         view = view[os.write(1, view) :]
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent is gone (PR_SET_PDEATHSIG, SIGKILL)."""
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent, process `parent`, is gone (PR_SET_PDEATHSIG, SIGKILL)."""
     import ctypes
     import signal
 
     ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() == 1:  # it went before we asked
+    if os.getppid() != parent:  # it went before we asked
         os._exit(137)
 
 
 def main() -> int:
-    die_with_parent()
+    if len(sys.argv) > 2:
+        die_with_parent(int(sys.argv[2]))
     request = Path(sys.argv[1])
     try:
         action, room = decode(request.read_bytes(), write_output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from threading import Lock
@@ -30,4 +31,4 @@ def offer_shell(step: Step, action: Action, room: Room) -> None:
         )
         sys.stderr.write(f"\n{step.id} failed; a shell in its tree as it was (leave it with exit):\n")
         sys.stderr.flush()
-        subprocess.run([sys.executable, "-m", "stackbuild.build.shell", str(file)], check=False)
+        subprocess.run([sys.executable, "-m", "stackbuild.build.shell", str(file), str(os.getpid())], check=False)

@@ -82,7 +82,7 @@ class LocalExecutor:
         request.write_bytes(encode(action, room))
         with open(work / "trouble", "wb") as trouble:  # a file, not a pipe: nobody reads it unless it failed
             child = subprocess.Popen(
-                [sys.executable, "-m", "stackbuild.build.worker", str(request)],
+                [sys.executable, "-m", "stackbuild.build.worker", str(request), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=trouble,
