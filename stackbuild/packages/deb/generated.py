@@ -25,6 +25,7 @@ _STORES = {
     b"var/lib/ldap/": "a database",
     b"etc/ldap/slapd.d/": "a database",
     b"var/lib/postfix/": "a database",
+    b"etc/aliases.db": "a database",
     b"var/cache/man/": "an index with times in it",
     b"var/lib/mlocate/": "an index",
 }
