@@ -72,6 +72,7 @@ def build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
     app.listener(PhaseStarted("build"))
     for path, origin in work.stack.overrides():
         app.listener(Note(f"{'.'.join(path)} is set by {origin}: this is not the image that the project describes"))
+    _tell_gaps(app, work)
     results = carry_out(
         work.plan,
         work.forecast,
@@ -88,6 +89,17 @@ def build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
     announce(image, work.tools)
     _remember(app, work, image, args)
     return image
+
+
+def _tell_gaps(app: App, work: Work) -> None:
+    """Say once what the sandbox of this machine does not give, if a step will run in it."""
+    if not any(o.state in ("run", "depends") and o.step.tree for o in work.forecast.outlooks.values()):
+        return
+    from stackbuild.host.sandbox import open_sandbox
+
+    gaps = open_sandbox(app.sandbox).gaps
+    if gaps:
+        app.listener(Note(f"steps run in the {app.sandbox} sandbox, which does not give: {'; '.join(gaps)}"))
 
 
 def _remember(app: App, work: Work, image: BuiltImage, args: Namespace) -> None:
