@@ -69,7 +69,7 @@ def test_plain_lines_tell_the_story_without_the_noise() -> None:
         "=> run/compile FAILED: exit code 2",
         "=> build done 1m 05s",
         "=> image hello sha256:" + "0" * 64 + " (51.2 MB)",
-        "=> pushed localhost:5000/hello sha256:" + "0" * 64 + " (2 blobs sent, 5 already there)",
+        "=> pushed localhost:5000/hello sha256:" + "0" * 64 + " (2 B sent, 5 B already there)",
         "=> container hello-1234 healthy: after 2 probes",
     ]
 

@@ -49,7 +49,6 @@ def test_the_programs_run(podman: Engine, tag: str) -> None:
         podman, tag, "python3 -c 'import ssl, sqlite3; print(ssl.OPENSSL_VERSION)' && curl --version && nginx -t 2>&1"
     )
     assert "OpenSSL" in out and "curl 7" in out and "test is successful" in out
-    assert shell(podman, tag, "apt-mark showmanual | sort | tr '\\n' ' '").split() >= ["curl"]
     assert "curl" in shell(podman, tag, "apt-mark showmanual") and "libssl3" in shell(podman, tag, "apt-mark showauto")
 
 
@@ -127,7 +126,7 @@ def test_docker_pulls_what_was_pushed(docker: Engine, hello: Hello, tmp_path: Pa
         assert hello.digest in digests
         began = time.monotonic()
         again = stackbuild("build", "--locked", "--to", f"docker://{reference}", timeout=300)
-        assert "0 blobs sent" in again.err and time.monotonic() - began < 30
+        assert "0 B sent" in again.err and time.monotonic() - began < 30
     finally:
         registry.terminate()
         registry.wait(timeout=20)

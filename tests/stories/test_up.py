@@ -48,11 +48,11 @@ def test_from_a_stack_file_to_a_healthy_container_and_back(world: Stackbuild) ->
     assert page(port) == "tiny\n"
 
     [container] = json.loads(world("ps", "--format", "json").out)
-    assert container["state"] in ("healthy", "running") and container["name"].startswith("tiny-")
+    assert container["health"] == "healthy" and container["name"].startswith("tiny-")
     assert "healthy" in world("ps").out
     assert "8080" in world("ps").out
     page(port, "no-such-page")
-    wait_until(lambda: "no-such-page" in world("logs").out, 20, "the request in the log")
+    wait_until(lambda: "response:404" in world("logs").err, 20, "the request in the log, where httpd wrote it")
     assert world("exec", "/bin/sh", "-c", "echo from inside; exit 3", code=3).out == "from inside\n"
 
     world("stop", timeout=60)
@@ -74,10 +74,17 @@ def test_from_a_stack_file_to_a_healthy_container_and_back(world: Stackbuild) ->
 def test_ctrl_c_stops_the_foreground_cleanly(world: Stackbuild, running: Keep) -> None:
     port = port_of(write_tiny(world.folder))
     child = running(world.start("up"))
-    wait_until(lambda: page(port, "shown-in-the-log") == "" and page(port) == "tiny\n", 60, "the page")
+    wait_until(lambda: page(port, "no-such-page") == "" and page(port) == "tiny\n", 60, "the page")
+    seen: list[str] = []
+    assert child.stderr is not None
+    while not seen or "is healthy" not in seen[-1]:
+        seen.append(child.stderr.readline())
+        assert seen[-1], "it ended: " + "".join(seen)
+    page(port, "no-such-page")
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=40)
-    assert "Traceback" not in err and "shown-in-the-log" in out + err
+    err = "".join(seen) + err
+    assert "Traceback" not in err and "response:404" in out + err
     assert child.returncode in (0, 130, 143)  # the container's own: busybox httpd ends by the signal
     assert page(port) == ""
 
