@@ -150,7 +150,9 @@ def mounts(container: Container, spec: RuntimeSpec, launch: Launch, root: Path) 
     placed = []
     for mount in spec.mounts:
         if mount.kind == "tmpfs":
-            placed.append(Placed("", place(root, mount.target, folder=True), tmpfs=mount))
+            target = place(root, mount.target, folder=True)
+            _give_mode(root, target, mount.mode)
+            placed.append(Placed("", target, tmpfs=mount))
             continue
         source = mount.source if mount.kind == "bind" else _volume(launch, mount, root)
         if not os.path.exists(source):
@@ -165,6 +167,20 @@ def mounts(container: Container, spec: RuntimeSpec, launch: Launch, root: Path) 
         if target not in taken and container.path(f"etc/{name}").exists():
             placed.append(Placed(str(container.path(f"etc/{name}")), place(root, target, folder=False)))
     return tuple(placed)
+
+
+def _give_mode(root: Path, target: str, mode: int) -> None:
+    """Give a folder that a tmpfs will cover the tmpfs's mode: runc 1.1 gives the tmpfs that of the folder beneath."""
+    here = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = syscalls.open_in_root(here, target, os.O_RDONLY | os.O_DIRECTORY)
+    finally:
+        os.close(here)
+    try:
+        if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
+            os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
 
 
 def _within(placed: Sequence[Placed], target: str) -> bool:

@@ -162,6 +162,10 @@ class RuntimeContract:
             1
         ].split() == [str(1 << 20)]
 
+    def test_a_tmpfs_has_its_mode_whatever_it_covers(self, boxes: Boxes) -> None:
+        mounts = (Mount("tmpfs", "/srv"), Mount("tmpfs", "/new"), Mount("tmpfs", "/own", mode=0o700))
+        assert boxes.run("stat -c%a /srv /new /own", mounts=mounts) == (0, "1777\n1777\n700\n")
+
     def test_a_bound_folder(self, boxes: Boxes, tmp_path: Path) -> None:
         (tmp_path / "host").mkdir()
         (tmp_path / "host/file").write_text("from the host\n")
