@@ -109,6 +109,8 @@ class Pools:
     def _make(self, proxy: str, trust: HostSettings) -> PoolManager:
         import urllib3
 
+        if trust.insecure:  # the settings said so; a warning for each request would go to stderr past our events
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         common: dict[str, Any] = {"num_pools": 16, "maxsize": 8, "ssl_context": _context(trust)}
         if not proxy:
             return urllib3.PoolManager(**common)

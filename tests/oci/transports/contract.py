@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
-from stackbuild.core.digest import Digest
 from stackbuild.core.errors import NetworkError, StackError
 from stackbuild.oci.image import Image
 from stackbuild.oci.transports import copy, open_source
@@ -28,8 +28,6 @@ def damaged(image: Image) -> Image:
         stream = image.fetch(blob)
         if blob.digest != last.digest:
             return stream
-        import io
-
         data = bytearray(stream.read())
         data[-6] ^= 1
         return io.BytesIO(bytes(data))
@@ -80,6 +78,3 @@ class TransportContract:
         image = source(tmp_path, "zstd")
         copy(image, self.place(tmp_path))
         assert not image_mistakes(open_source(self.place(tmp_path)))
-
-
-NO_DIGEST = Digest("sha256:" + "0" * 64)
