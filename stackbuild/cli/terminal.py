@@ -80,7 +80,7 @@ def _raw() -> Iterator[None]:
         return
     before = termios.tcgetattr(0)
     try:
-        tty.setraw(0)
+        tty.setraw(0, termios.TCSADRAIN)  # not FLUSH: what was typed ahead is for the container
         yield
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)

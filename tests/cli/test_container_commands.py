@@ -1,0 +1,99 @@
+"""ps, logs, exec, stop, restart, wait, down: each as a whole process on a real container."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stackbuild.core.paths import StorePaths
+from tests.conftest import Stackbuild
+from tests.machine import need_root, once, wait_until
+from tests.run.boxes import Boxes, make_tree
+
+SCRIPT = "echo one; echo two; trap 'echo bye; exit 5' TERM; while :; do sleep 0.05; done"
+
+
+@pytest.fixture
+def boxes(shared: Path, stackbuild: Stackbuild) -> Iterator[Boxes]:
+    need_root()
+    folder = once(shared / "busybox-tree", make_tree)
+    made = Boxes(StorePaths(stackbuild.store), (folder / "base", folder / "own"), "bwrap")
+    yield made
+    made.close()
+
+
+def test_the_life_of_a_container_from_the_command_line(boxes: Boxes, stackbuild: Stackbuild) -> None:
+    name = boxes.start(("sh", "-c", SCRIPT)).name
+    lines = stackbuild("ps").out.splitlines()
+    assert lines[0].split() == ["NAME", "STATE", "SINCE", "RUNTIME", "PORTS", "COMMAND"]
+    assert lines[1].split()[:2] == [name, "running"]
+    [shown] = json.loads(stackbuild("ps", "--format", "json").out)
+    assert (shown["name"], shown["status"], shown["runtime"]) == (name, "running", "bwrap")
+    wait_until(lambda: stackbuild("logs", name).out == "one\ntwo\n")
+    assert stackbuild("logs", "-n", "1", name).out == "two\n"
+    script = "echo $A $PWD; echo no >&2; exit 3"
+    ran = stackbuild("exec", "-c", name, "-e", "A=b", "-w", "/srv", "sh", "-c", script, code=3)
+    assert (ran.out, ran.err) == ("b /srv\n", "no\n")
+    stackbuild("stop", name)
+    assert stackbuild("logs", "-f", name).out == "one\ntwo\nbye\n"
+    assert "exited (5)" in stackbuild("ps").out
+    stackbuild("restart", name)
+    assert "running" in stackbuild("ps").out
+    stackbuild("stop", name)
+    stackbuild("wait", name, code=5)
+    stackbuild("down", name)
+    assert json.loads(stackbuild("ps", "--format", "json").out) == []
+
+
+def test_a_container_that_is_not_there(stackbuild: Stackbuild) -> None:
+    for command in ("logs", "stop", "down", "wait", "restart"):
+        assert "there is no container `nothing`" in stackbuild(command, "nothing", code=2).err
+    assert "there is no stack.toml" in stackbuild("logs", code=2).err
+    assert "which command?" in stackbuild("exec", "-c", "nothing", code=2).err
+
+
+def test_exec_with_a_terminal_is_a_session_in_the_container(boxes: Boxes, stackbuild: Stackbuild) -> None:
+    container = boxes.start(("sh", "-c", SCRIPT))
+    pid, master = pty.fork()
+    if pid == 0:
+        os.chdir(stackbuild.folder)
+        words = [*stackbuild.argv, "exec", "-it", "-c", container.name, "sh"]
+        os.execvpe(words[0], words, stackbuild.environment())
+    said = b""
+
+    def until(text: bytes) -> None:
+        nonlocal said
+        deadline = time.monotonic() + 30
+        while text not in said and select.select([master], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            try:
+                said += os.read(master, 4096)
+            except OSError:  # the other end is closed
+                break
+        assert text in said, said
+
+    try:
+        os.write(master, b"echo pre$((1+1))post; tty\n")
+        until(b"pre2post")
+        until(b"/dev/pts/0")
+        os.write(master, b"sleep 100\n")
+        wait_until(lambda: "sleep 100" in boxes.exec(container, "ps -o args")[1])
+        os.write(master, b"\x03")  # Ctrl-C is for what runs in there
+        os.write(master, b"echo $? after; exit 4\n")
+        until(b"130 after")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 4
+        pid = 0
+    finally:
+        os.close(master)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    assert not re.search(rb"job control turned off", said)
