@@ -36,7 +36,7 @@ def prepare(container: Container, spec: RuntimeSpec, launch: Launch) -> Prepared
     Raises StackError.
     """
     limited, notes = _limits(spec)
-    listening = tuple(listen(spec.ports))
+    listening = () if spec.network == "host" else tuple(listen(spec.ports))  # there the service itself listens
     _private_mounts()
     root = rootfs.mount_root(container, launch)
     connected = _network(container, spec, launch)

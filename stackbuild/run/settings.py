@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,15 @@ def _ports(container: Container) -> tuple[Port, ...]:
         raise UsageError(
             'ports cannot be published with network = "none"', hints=(Hint('use network = "private", or no ports'),)
         )
+    if container.network == "host":
+        for port in ports:
+            if port.host_port not in (0, port.container_port):
+                raise UsageError(
+                    f'port {port.container_port} cannot become {port.host_port} with network = "host"',
+                    why="the service listens on the host itself",
+                    hints=(Hint('use network = "private", or the same number on both sides'),),
+                )
+        return tuple(replace(port, host_port=port.container_port) for port in ports)
     return ports
 
 

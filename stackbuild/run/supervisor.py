@@ -67,7 +67,8 @@ class Supervisor:
         prepared = prepare(self.container, self.spec, self.launch)
         self.box, self.spec, self.helper = prepared.box, prepared.box.spec, prepared.helper
         Forwarder(self.loop, prepared.listening)
-        self.update(ports=tuple(port for port, _ in prepared.listening), notes=self.state.notes + prepared.notes)
+        ports = tuple(port for port, _ in prepared.listening) or self.spec.ports
+        self.update(ports=ports, notes=self.state.notes + prepared.notes)
         self._serve()
 
     def start(self) -> None:

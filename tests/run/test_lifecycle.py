@@ -199,6 +199,15 @@ def server_inside(container: Container, kind: socket.SocketKind, port: int) -> s
     return made[0]
 
 
+def test_in_the_hosts_network_the_service_itself_listens(boxes: Boxes) -> None:
+    number = free_port()
+    argv = ("httpd", "-f", "-p", f"127.0.0.1:{number}", "-h", "/srv/www")
+    check = Health("http", (f"http://127.0.0.1:{number}/index.html",), interval=5)
+    container = boxes.start(argv, network="host", ports=(Port(number, number, "127.0.0.1"),), health=check)
+    watch.wait_healthy(container, 30)
+    assert container.state().ports[0].host_port == number
+
+
 def test_udp_is_published_too(boxes: Boxes) -> None:
     container = boxes.start(FOREVER, network="private", ports=(Port(5300, 0, "127.0.0.1", "udp"),))
     number = container.state().ports[0].host_port

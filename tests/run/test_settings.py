@@ -102,6 +102,12 @@ def test_ports_without_a_network_are_refused(tmp_path: Path) -> None:
         spec_of(tmp_path, 'network = "none"\nports = ["80"]')
 
 
+def test_with_the_hosts_network_ports_keep_their_number(tmp_path: Path) -> None:
+    assert spec_of(tmp_path, 'network = "host"\nports = ["80"]').ports == (Port(80, 80),)
+    with pytest.raises(UsageError, match="port 80 cannot become 8080"):
+        spec_of(tmp_path, 'network = "host"\nports = ["8080:80"]')
+
+
 def test_a_spec_survives_its_json(tmp_path: Path) -> None:
     spec = spec_of(
         tmp_path, 'ports = ["8080:80"]\ntmpfs = ["/run"]\nulimits = { nofile = 64 }', soft=("resources.pids",)
