@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,7 @@ def keep_image(app: App, image: Image) -> ActionResult:
     for number, layer in enumerate(image.layers):
         blob = Blob(layer.descriptor.digest, layer.descriptor.size)
         if not app.blobs.has(blob):
-            with layer.open() as stream:
+            with closing(layer.open()) as stream:
                 app.blobs.put(stream, blob)
         outputs[f"layer {number}"] = blob
         layers.append(

@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from stackbuild.core.paths import StorePaths
 from tests.conftest import Stackbuild
-from tests.machine import need_root, once, wait_until
+from tests.machine import need, need_root, once, run, wait_until
 from tests.run.boxes import Boxes, make_tree
 
 SCRIPT = "echo one; echo two; trap 'echo bye; exit 5' TERM; while :; do sleep 0.05; done"
@@ -97,3 +98,45 @@ def test_exec_with_a_terminal_is_a_session_in_the_container(boxes: Boxes, stackb
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
     assert not re.search(rb"job control turned off", said)
+
+
+def make_layout(boxes: Boxes, layout: Path) -> None:
+    """An image of one layer, the busybox tree, written without stackbuild."""
+    tar = run([need("tar"), "-C", boxes.lowers[0], "--numeric-owner", "-cf", layout.with_suffix(".tar"), "."])
+    assert tar.code == 0
+    command = [need("umoci"), "init", "--layout", layout]
+    run(command)
+    name = f"{layout}:small"
+    run([need("umoci"), "new", "--image", name])
+    run([need("umoci"), "raw", "add-layer", "--image", name, layout.with_suffix(".tar")])
+    words = (
+        "--config.cmd",
+        "sh",
+        "--config.cmd",
+        "-c",
+        "--config.cmd",
+        "echo from $A; exit 3",
+        "--config.env",
+        "A=image",
+    )
+    run([need("umoci"), "config", "--image", name, *words])
+
+
+def test_run_starts_a_container_of_any_image(boxes: Boxes, stackbuild: Stackbuild, tmp_path: Path) -> None:
+    make_layout(boxes, tmp_path / "layout")
+    reference = f"oci:{tmp_path / 'layout'}:small"
+    assert stackbuild("run", "--rm", "--network", "none", reference, code=3).out == "from image\n"
+    assert stackbuild("run", "--rm", "--network", "none", "-e", "A=me", reference, code=3).out == "from me\n"
+    child = subprocess.run(
+        [*stackbuild.argv, "run", "--rm", "-i", "--network", "none", reference, "cat"],
+        input=b"through\n",
+        capture_output=True,
+        timeout=60,
+        cwd=stackbuild.folder,
+        env=stackbuild.environment(),
+    )
+    assert (child.returncode, child.stdout) == (0, b"through\n"), child.stderr
+    name = stackbuild("run", "-d", "--name", "kept", "--network", "none", reference, "sleep", "60").out.strip()
+    assert name == "kept" and [one["name"] for one in json.loads(stackbuild("ps", "--format", "json").out)] == ["kept"]
+    assert "container.network" in stackbuild("run", "--network", "bridge", reference, code=2).err
+    stackbuild("down", "-t", "0", "kept")

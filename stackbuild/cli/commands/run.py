@@ -43,22 +43,22 @@ def run(app: App, args: Namespace) -> int:
     from stackbuild.cli.terminal import join, need_terminal, output
     from stackbuild.run.lifecycle import down, start
     from stackbuild.run.requests import borrow_terminal, wait
-    from stackbuild.run.settings import runtime_spec
+    from stackbuild.run.settings import runtime_spec, soft_settings
     from stackbuild.run.watch import attach
 
     if args.tty and args.interactive:
         need_terminal()
     config, lowers = app.lowers_of(args.reference)
     name = args.name or f"{_stem(args.reference)}-{secrets.token_hex(4)}"
-    container: Any = settings(app, args)
+    stack = settings(app, args)
     spec = runtime_spec(
         config,
-        container,
+        stack.container,
         name,
         project=Path.cwd(),
         command=args.argv,
         terminal=args.tty,
-        soft=("resources.pids",),
+        soft=soft_settings(stack),
     )
     stdin = 0 if args.interactive and not args.tty else None
     made = start(spec, lowers, app.paths, app.listener, stdin=stdin)
