@@ -37,6 +37,7 @@ class App:
     def __init__(self, args: Namespace, environ: Mapping[str, str], listener: Listener) -> None:
         self.args, self.environ, self.listener = args, environ, listener
         self.started = time.time_ns()
+        self.settling = False  # while recipes are fetched, registries are known from the machine's own config alone
         self.before_base: Stack | None = None  # the stack as settled without its image level
 
     @classmethod

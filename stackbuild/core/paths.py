@@ -92,6 +92,11 @@ class StorePaths:
         return self.root / "caches.v1"
 
     @property
+    def recipes(self) -> Path:
+        """Recipes from git and registries, by digest: HEX/recipe.toml."""
+        return self.root / "recipes.v1"
+
+    @property
     def scratch(self) -> Path:
         """Work under way; anything in it that no live process holds may be deleted."""
         return self.root / "scratch.v1"

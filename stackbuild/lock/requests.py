@@ -30,6 +30,8 @@ def questions(stack: Stack) -> dict[str, Any]:
     }
     if base.distro:
         said["variant"] = base.variant
+    if stack.recipes:
+        said["recipes"] = sorted(stack.recipes)
     return said
 
 
@@ -40,4 +42,6 @@ def digest(stack: Stack) -> Digest:
 
 def answers(lock: Lock | None, stack: Stack) -> bool:
     """Whether the lock is there and answers what the stack asks now."""
-    return lock is not None and lock.requests == digest(stack) and set(lock.platforms) >= set(stack.image.platforms)
+    if lock is None or dict(lock.recipes) != dict(stack.recipes):
+        return False
+    return lock.requests == digest(stack) and set(lock.platforms) >= set(stack.image.platforms)

@@ -65,7 +65,7 @@ def resolve(
     return Lock(
         requests=digest(stack),
         platforms=platforms,
-        recipes=dict(old.recipes) if old is not None else {},
+        recipes=dict(stack.recipes),
         format=old.format if old is not None and keep_base else FORMAT,
     )
 
@@ -73,6 +73,7 @@ def resolve(
 def _known(names: Sequence[str], old: Lock | None) -> None:
     """Names to move must be locked, else a typing mistake would do nothing and say nothing."""
     locked = {p.name for platform in (old.platforms.values() if old else ()) for p in platform.packages}
+    locked |= set(old.recipes) if old else set()
     for name in names:
         if name not in locked:
             from stackbuild.packages.problems import near

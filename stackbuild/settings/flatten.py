@@ -165,6 +165,17 @@ def without_markers(tree: Any, rules: Rules) -> tuple[Any, dict[Key, list[int]]]
     return strip(tree, (), ()), moved
 
 
+def original(key: Key, moved: Mapping[Key, list[int]]) -> Key:
+    """The key as it was before items of lists were taken out. moved: see `without_markers`."""
+    if not moved:
+        return key
+    found: Key = ()
+    for number, part in enumerate(key):
+        indexes = moved.get(key[:number])
+        found = (*found, indexes[part] if indexes and isinstance(part, int) else part)
+    return found
+
+
 def path_of(key: Key, tree: Any, rules: Rules) -> Path:
     """The settings path of a key of a tree: ("layer", 1, "run", 0) -> ("layer", "site", "copy|…|run")."""
     path: Path = ()

@@ -10,6 +10,7 @@ class Level(Enum):
 
     ENGINE = "engine"  # built in, then the machine's config
     IMAGE = "image"  # the base image's own config
+    RECIPE = "recipe"  # in the order in which they are used; one that another uses is below it
     PROJECT = "project"  # stack.toml
     PROFILE = "profile"  # stack.PROFILE.toml, in the order of --profile
     USER = "user"

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stackbuild.core.origin import Origin
+from stackbuild.settings.levels import Level
 
 Path = tuple[str, ...]
 """Where a value is: ("container", "env", "TZ"); in a list of named things by name: ("layer", "site", "copy")."""
 
 
-class Source(Protocol):
-    """A file or another place where settings were said."""
+class Placed(Protocol):
+    """What knows where a key stands."""
 
     def origin(self, key: tuple[str | int, ...]) -> Origin:
         """Where in it this key stands. May read it again to find the line: call it for errors and answers only."""
+
+
+class Source(Placed, Protocol):
+    """A file or another place where settings were said. shown: how people call it."""
+
+    @property
+    def level(self) -> Level: ...
+
+    @property
+    def shown(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,15 @@ def merge(low: Settings, high: Settings) -> dict[Path, Setting]:
         path: Setting(low.get(path, none).history + high.get(path, none).history)
         for path in dict.fromkeys([*low, *high])
     }
+
+
+def merge_all(levels: Iterable[Settings]) -> dict[Path, Setting]:
+    """All of them merged, lowest first: the same as folding `merge`, at a cost that grows with what is said alone."""
+    said: dict[Path, list[Said]] = {}
+    for level in levels:
+        for path, setting in level.items():
+            said.setdefault(path, []).extend(setting.history)
+    return {path: Setting(tuple(history)) for path, history in said.items()}
 
 
 def alive(settings: Settings) -> dict[Path, Setting]:

@@ -15,6 +15,7 @@ from stackbuild.stack.table import (
     Argument,
     Bytes,
     Capability,
+    Plain,
     PublishedPort,
     Seconds,
     Several,
@@ -128,6 +129,7 @@ class Container(Table):
 
     ports: Several[PublishedPort] = Field((), description='Published ports: "8080:80", "127.0.0.1:8080:80/udp".')
     env: Variables = Field({}, description="Over the image's environment.")
+    env_file: Several[Plain] = Field((), description="Files of such variables in Docker's form, below `env`.")
     volumes: Several[VolumeMount] = Field(
         (), description='"./data:/srv/data:ro" (a path) or "cache:/var/cache" (a named volume).'
     )

@@ -17,6 +17,7 @@ from stackbuild.stack.image_tables import (
     StackTable,
     Users,
 )
+from stackbuild.stack.recipe import Header
 from stackbuild.stack.table import UNSAID, Several, Table
 
 OF_THE_MACHINE = ("container", "registries", "build", "sources")
@@ -37,3 +38,9 @@ class Document(Table):
     build: Build = Field(UNSAID, description="How it is built.")
     registries: Registries = Field({}, description="Registries by host[:port].")
     sources: Sources = Field({}, description="Archives by distribution, for stacks that name none.")
+
+
+class RecipeDocument(Document):
+    """All tables of a recipe's file."""
+
+    recipe: Header = Field(UNSAID, description="What it is called, and its parameters.")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
+from stackbuild.stack.recipe import Use
 from stackbuild.stack.table import (
     UNSAID,
     Account,
@@ -95,6 +96,7 @@ class StackTable(Table):
     env: Several[VariableName] = Field(
         (), description="Environment variables of the caller that {{ env.NAME }} may read."
     )
+    recipes: Several[Use] = Field((), description="Recipes to start from, in order: a later one wins.")
 
 
 class Base(Table):
@@ -187,19 +189,22 @@ class CopyItem(Table):
 
 
 class FileItem(Table):
-    """One entry of `files`: exactly one of content and link."""
+    """One entry of `files`: exactly one of content, template and link."""
 
     path: ContainerPath = Field(description="The file.")
     content: Argument | None = Field(None, description="Its text.")
+    template: Plain | None = Field(
+        None, description="A Jinja2 template beside the file that names it; settled, it is `content`."
+    )
     link: Plain | None = Field(None, description="It is a symbolic link with this target.")
     owner: Owner | None = Field(None, description="user[:group], by name or id; none: root.")
     mode: Mode | None = Field(None, description='chmod\'s words; none: "0644".')
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        one_of(self, ("content", "link"), "a file")
-        if self.content is None and self.link is None:
-            raise ValueError("a file needs `content` or `link`")
+        one_of(self, ("content", "template", "link"), "a file")
+        if self.content is None and self.link is None and self.template is None:
+            raise ValueError("a file needs `content`, `template` or `link`")
         if self.link is not None and self.mode is not None:
             raise ValueError("a link has no `mode`")
         if self.path.endswith("/"):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from stackbuild.stack.document import Document
+from stackbuild.stack.document import Document, RecipeDocument
 from stackbuild.stack.table import kebab
 
 
@@ -65,7 +65,7 @@ def is_list_of_tables(kind: Any) -> bool:
 
 def kind_at(key: tuple[str | int, ...]) -> Any:
     """The type of the value at a key of a stack file; None if there is none."""
-    kind: Any = Document
+    kind: Any = RecipeDocument if key[:1] == ("recipe",) else Document
     for part in key:
         kind = inside(kind, part)
         if kind is None:

@@ -16,11 +16,12 @@ from pydantic import ValidationError
 from stackbuild import __version__
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.origin import Origin
-from stackbuild.settings.flatten import Key, without_markers
+from stackbuild.settings.flatten import Key, original, without_markers
 from stackbuild.settings.levels import Level
 from stackbuild.stack.document import OF_THE_MACHINE, Document
+from stackbuild.stack.image_tables import Registry
 from stackbuild.stack.merge_rules import RULES, UNIQUE
-from stackbuild.stack.mistakes import mistakes_of, near_keys, original
+from stackbuild.stack.mistakes import mistakes_of, near_keys
 from stackbuild.stack.overrides import from_environment, from_options
 from stackbuild.stack.place import Place, Saying, file_said, shown_path
 from stackbuild.stack.table import project_path
@@ -89,6 +90,20 @@ def files_said(question: Question) -> tuple[list[Saying], list[Saying], list[Say
         said = file_said(file, shown_path(file), level) if file else None
         machine.append([Saying(said.place, _absolute_keys(said.tree, file.parent))] if said and file else [])
     return machine[0], files, machine[1]
+
+
+def machine_registries(question: Question) -> dict[str, Registry]:
+    """`[registries]` of the site's and the user's config alone, for what happens before a stack is settled."""
+    found: dict[str, Registry] = {}
+    for file, level in ((question.site_config, Level.ENGINE), (question.user_config, Level.USER)):
+        said = file_said(file, shown_path(file), level) if file else None
+        if said and file and isinstance(said.tree.get("registries"), dict):
+            tree = {"registries": _absolute_keys(said.tree, file.parent)["registries"]}
+            mistakes = validate(Saying(said.place, tree))
+            if mistakes:
+                raise UsageError.of(mistakes)
+            found.update(Document.model_validate(tree).registries)
+    return found
 
 
 def overrides_said(question: Question, mistakes: list[UsageError]) -> list[Saying]:
@@ -163,7 +178,7 @@ def _name(namer: Any, item: Any) -> str | None:
 def _keys_outside(tree: Mapping[str, Any], place: Place, moved: Mapping[Key, list[int]]) -> list[UsageError]:
     """A project's own sources name keyrings inside the project: another machine has to have them, too."""
     found: list[UsageError] = []
-    if place.level not in (Level.PROJECT, Level.PROFILE):
+    if place.level not in (Level.RECIPE, Level.PROJECT, Level.PROFILE):
         return found
     packages = tree.get("packages")
     sources = packages.get("source") if isinstance(packages, dict) else None

@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from stackbuild.core.errors import Hint, UsageError
-from stackbuild.settings.flatten import Key
-from stackbuild.settings.setting import Source
+from stackbuild.settings.flatten import Key, original
+from stackbuild.settings.setting import Placed
 from stackbuild.stack.keys import description, keys_of, kind_at
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _TYPES = {
 }
 
 
-def mistake(error: ErrorDetails, tree: Any, place: Source, moved: Mapping[Key, list[int]]) -> UsageError:
+def mistake(error: ErrorDetails, tree: Any, place: Placed, moved: Mapping[Key, list[int]]) -> UsageError:
     """One finding as an error that points at the place. moved: see `settings.flatten.without_markers`."""
     key, shown = located(error["loc"], tree)
     where = place.origin(original(key, moved))
@@ -62,7 +62,7 @@ def mistake(error: ErrorDetails, tree: Any, place: Source, moved: Mapping[Key, l
 
 
 def mistakes_of(
-    errors: Sequence[ErrorDetails], tree: Any, place: Source, moved: Mapping[Key, list[int]]
+    errors: Sequence[ErrorDetails], tree: Any, place: Placed, moved: Mapping[Key, list[int]]
 ) -> list[UsageError]:
     """All findings, in the order of the lines; a key that is only misspelt is not missing, too."""
     unknown: dict[Key, list[str]] = {}
@@ -91,17 +91,6 @@ def located(loc: tuple[str | int, ...], tree: Any) -> tuple[Key, str]:
         elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
             key, tree = (*key, part), tree[part]
     return key, ".".join([part for part in key if isinstance(part, str)][-2:])
-
-
-def original(key: Key, moved: Mapping[Key, list[int]]) -> Key:
-    """The key as it was before markers were taken out."""
-    if not moved:
-        return key
-    found: Key = ()
-    for number, part in enumerate(key):
-        indexes = moved.get(key[:number])
-        found = (*found, indexes[part] if indexes and isinstance(part, int) else part)
-    return found
 
 
 def near_keys(word: str, known: tuple[str, ...], others: bool = True) -> tuple[Hint, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stackbuild.core.origin import Origin
+from stackbuild.settings.flatten import Key, original
 from stackbuild.settings.levels import Level
 from stackbuild.stack.reader import Lines, lines_of, parse, read_text
 
@@ -18,15 +19,18 @@ class Place:
     """A source of settings. shown: how people call it: a path as they would write it, a variable, an option.
 
     text: of a file, from which lines are read when first asked; None for what has none.
+    moved: for each list of the tree that rendering changed, the index that each item had in the file.
     """
 
     level: Level
     shown: str
     text: str | None = None
     _lines: Lines | None = field(default=None, repr=False)
+    moved: Mapping[Key, list[int]] = field(default_factory=dict, repr=False)
 
-    def origin(self, key: tuple[str | int, ...]) -> Origin:
+    def origin(self, key: Key) -> Origin:
         """Where a key stands: its own line, or that of the nearest key above that has one."""
+        key = original(key, self.moved)
         if self.text is None:
             return Origin(self.level.value, self.shown, 0, key)
         if self._lines is None:
@@ -34,7 +38,7 @@ class Place:
         return Origin(self.level.value, self.shown, line_at(self._lines, key), key)
 
 
-def line_at(lines: Lines, key: tuple[str | int, ...]) -> int:
+def line_at(lines: Lines, key: Key) -> int:
     return next((lines[key[:n]] for n in range(len(key), -1, -1) if key[:n] in lines), 0)
 
 

@@ -7,8 +7,11 @@ could multiply (`replace`, `join`) check their result's size before they make it
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from stackbuild.settings.flatten import Key
@@ -63,13 +66,19 @@ def platform_names(platform: str) -> dict[str, str]:
     return {"os": system, "arch": arch, "debian-arch": debian, "debian_arch": debian}
 
 
-def render_tree(tree: Mapping[str, Any], context: Mapping[str, Any], failed: Callable[[Key, str], None]) -> Any:
+def render_tree(
+    tree: Mapping[str, Any],
+    context: Mapping[str, Any],
+    failed: Callable[[Key, str], None],
+    moved: dict[Key, list[int]] | None = None,
+) -> Any:
     """The tree with every text value that holds `{{` or `{%` rendered.
 
-    A value that is one whole expression keeps its type; a list so made inside a list is spliced.
-    failed(key, why) is told of each value that could not be rendered (it then stays as it is).
+    A value that is one whole expression keeps its type; a list so made inside a list is spliced. An entry whose
+    `when` becomes false is dropped. failed(key, why) is told of each value that could not be rendered (it then stays
+    as it is). moved: gets, for each list whose length changed, the index that each item had (`flatten.original`).
     """
-    return _Renderer(context, failed).value(dict(tree), ())
+    return _Renderer(context, failed, {} if moved is None else moved).value(dict(tree), (), ())
 
 
 def has_templates(value: Any) -> bool:
@@ -81,30 +90,73 @@ def has_templates(value: Any) -> bool:
     return isinstance(value, list) and any(has_templates(item) for item in value)
 
 
+def has_conditions(value: Any) -> bool:
+    """Whether some entry has a `when`."""
+    if isinstance(value, dict):
+        return "when" in value or any(has_conditions(item) for item in value.values())
+    return isinstance(value, list) and any(has_conditions(item) for item in value)
+
+
+_DROPPED = object()
+_OWN_NAMES = ("users", "stages", "registries")  # tables whose entries are things with a name
+
+
 class _Renderer:
-    def __init__(self, context: Mapping[str, Any], failed: Callable[[Key, str], None]) -> None:
+    def __init__(
+        self, context: Mapping[str, Any], failed: Callable[[Key, str], None], moved: dict[Key, list[int]]
+    ) -> None:
         self._context = {name: _bounded(value) for name, value in context.items()}
         self._failed = failed
-        self._environment = environment()
+        self._moved = moved
 
-    def value(self, value: Any, key: Key) -> Any:
+    def value(self, value: Any, key: Key, new: Key) -> Any:
+        """key: where the value stands in the tree; new: where it will stand in the rendered one."""
         if isinstance(value, dict):
-            return {name: self.value(item, (*key, name)) for name, item in value.items()}
+            return self._table(value, key, new)
         if isinstance(value, list):
-            items: list[Any] = []
-            for index, item in enumerate(value):
-                made = self.value(item, (*key, index))
-                items += made if isinstance(made, list) and isinstance(item, str) else [made]
-            return items
+            return self._list(value, key, new)
         if not isinstance(value, str) or not has_templates(value):
             return value
         try:
-            return render(self._environment, value, self._context)
+            return render(environment(), value, self._context)
         except ValueError as error:
             self._failed(key, str(error))
             return value
 
+    def _table(self, table: dict[str, Any], key: Key, new: Key) -> Any:
+        entry = bool(key) and (isinstance(key[-1], int) or (len(key) == 2 and key[0] in _OWN_NAMES))
+        if entry and "when" in table:
+            if not self._holds(table["when"], (*key, "when")):
+                return _DROPPED
+            table = {name: item for name, item in table.items() if name != "when"}
+        made = {name: self.value(item, (*key, name), (*new, name)) for name, item in table.items()}
+        return {name: item for name, item in made.items() if item is not _DROPPED}
 
+    def _list(self, items: list[Any], key: Key, new: Key) -> list[Any]:
+        made: list[Any] = []
+        indexes: list[int] = []
+        for index, item in enumerate(items):
+            one = self.value(item, (*key, index), (*new, len(made)))
+            found = one if isinstance(one, list) and isinstance(item, str) else [] if one is _DROPPED else [one]
+            made += found
+            indexes += [index] * len(found)
+        if indexes != list(range(len(items))):
+            self._moved[new] = indexes
+        return made
+
+    def _holds(self, value: Any, key: Key) -> bool:
+        """Whether a condition holds: as in Jinja's own `if`, but text has to say true or false in so many words."""
+        made = self.value(value, key, key)
+        if isinstance(made, str) and made.strip().lower() in ("true", "false"):
+            return made.strip().lower() == "true"
+        if isinstance(made, str) and made and made != value:
+            self._failed(key, f'`when` became the text "{made[:40]}", which is neither true nor false')
+        elif isinstance(made, str) and made and not has_templates(made):
+            self._failed(key, "`when` is true, false or a template that becomes one of them")
+        return bool(made)
+
+
+@lru_cache(maxsize=1)
 def environment() -> Any:
     """The Jinja2 environment: sandboxed, strict, nothing built in but the filters below."""
     from jinja2 import StrictUndefined
@@ -120,30 +172,67 @@ def environment() -> Any:
 
 def render(environment: Any, text: str, context: Mapping[str, Any]) -> Any:
     """One value. Raises ValueError with the reason."""
-    from jinja2 import TemplateError, Undefined, nodes
+    from jinja2 import TemplateError, Undefined
 
     if len(text) > SOURCE_LIMIT:
         raise Failed(f"a value with {{{{ … }}}} may have {SOURCE_LIMIT >> 10} KiB at most")
+    simple = _simple(text, context)
+    if simple is not None:
+        return _plain(simple)
     try:
-        tree = environment.parse(text)
-        for count, node in enumerate(tree.find_all(nodes.Node)):
-            if count > NODE_LIMIT:
-                raise Failed("the value is too complicated")
-            if type(node).__name__ not in _ALLOWED.split():
-                name = type(node).__name__
-                raise Failed(f"{_SIGNS.get(name, f'`{name.lower()}`')} cannot be used in a value")
-        whole = _whole_expression(tree, text)
-        if whole is not None:
-            made = environment.compile_expression(whole, undefined_to_none=False)(**context)
-            if isinstance(made, Undefined):
-                str(made)  # StrictUndefined: raises and says what is not defined
-            return _plain(made)
-        made = environment.from_string(text).render(**context)
+        whole, template = _compiled(environment, text)
+        made = template(**context) if whole else template.render(**context)
+        if isinstance(made, Undefined):
+            str(made)  # StrictUndefined: raises and says what is not defined
     except TemplateError as error:
         raise Failed(_words(error)) from None
     except (TypeError, ArithmeticError, RecursionError, LookupError, AttributeError) as error:
         raise Failed(str(error) or type(error).__name__) from None
     return _plain(made)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(environment: Any, text: str) -> tuple[bool, Any]:
+    """A value ready to be made: whether it is one whole expression, and it. Raises TemplateError, Failed."""
+    from jinja2 import nodes
+
+    tree = environment.parse(text)
+    for count, node in enumerate(tree.find_all(nodes.Node)):
+        if count > NODE_LIMIT:
+            raise Failed("the value is too complicated")
+        if type(node).__name__ not in _ALLOWED.split():
+            name = type(node).__name__
+            raise Failed(f"{_SIGNS.get(name, f'`{name.lower()}`')} cannot be used in a value")
+    whole = _whole_expression(tree, text)
+    if whole is not None:
+        return True, environment.compile_expression(whole, undefined_to_none=False)
+    return False, environment.from_string(text)
+
+
+_NAME = re.compile(r"\{\{ *([a-z]+(?:\.[a-z][a-z0-9_]*)*) *\}\}")
+
+
+def _simple(text: str, context: Mapping[str, Any]) -> Any:
+    """A value whose only templates are plain names, `{{ params.port }}`: most are, and compiling costs the most.
+
+    None if it is another kind, or if a name is not there: the long way then says why."""
+    pieces = _NAME.split(text)
+    if any("{" in piece or "}" in piece for piece in pieces[::2]):
+        return None
+    values = []
+    for name in pieces[1::2]:
+        value: Any = context
+        for part in name.split("."):
+            if type(value) not in (dict, MappingProxyType) or part not in value or hasattr(dict, part):
+                return None
+            value = value[part]
+        values.append(value)
+    if len(pieces) == 3 and not pieces[0].strip() and not pieces[2].strip():
+        return values[0]
+    if not all(type(value) in (str, int) for value in values):
+        return None
+    made = [str(values[index // 2]) if index % 2 else piece for index, piece in enumerate(pieces)]
+    return "".join(made)
 
 
 def _whole_expression(tree: Any, text: str) -> str | None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from stackbuild.core.digest import Digest
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.origin import Origin
 from stackbuild.settings.flatten import RESET_KEY, Key, choice_path, flatten, path_of, unflatten
 from stackbuild.settings.levels import Level
-from stackbuild.settings.setting import RESET, Setting, Settings, alive, beneath, merge
+from stackbuild.settings.setting import RESET, Setting, Settings, alive, beneath, merge_all
 from stackbuild.settings.setting import Path as SettingPath
+from stackbuild.stack.context import Context, plain_value
 from stackbuild.stack.document import Document
-from stackbuild.stack.git import Git
+from stackbuild.stack.env_file import env_files_said
+from stackbuild.stack.file_template import Templates
+from stackbuild.stack.find_recipe import Remote, shelves
 from stackbuild.stack.image_level import image_said
 from stackbuild.stack.image_tables import ACTIONS, BASE_KINDS, OF_RUN
 from stackbuild.stack.keys import description, is_free, kind_at
@@ -25,8 +28,8 @@ from stackbuild.stack.levels import Question, engine_said, files_said, overrides
 from stackbuild.stack.merge_rules import RULES
 from stackbuild.stack.mistakes import mistakes_of
 from stackbuild.stack.place import Saying
-from stackbuild.stack.render import Distro, has_templates, platform_names, render_tree
 from stackbuild.stack.stack import Stack
+from stackbuild.stack.uses import Used, uses_of
 
 
 def settle(
@@ -39,33 +42,43 @@ def settle(
     site_config: Path | None = None,
     image_level: Mapping[str, Any] | None = None,
     platform: str = "",
+    pins: Mapping[str, Digest] | None = None,
+    remote: Remote | None = None,
 ) -> Stack:
     """The stack that a file describes, with everything laid over it that DESIGN section 5 names.
 
     environ: the caller's environment (STACKBUILD__…, and what `[stack] env` names). image_level: the base image's
     config document, once it is known; settle without it first to learn `base`. platform: what `{{ platform }}` is;
-    "" is the stack's first. Raises UsageError with every mistake of all files, HostError for an unreadable file.
+    "" is the stack's first. pins: the lock's digests of remote recipes; remote brings these.
+    Raises UsageError with every mistake of all files, HostError for an unreadable file.
     """
     question = Question(file, tuple(profiles), tuple(sets), environ or {}, user_config, site_config)
     mistakes: list[UsageError] = []
     site, project, user = files_said(question)
     said = [*project, *user, *overrides_said(question, mistakes)]
-    context = _Context(question, said, platform)
-    rendered = [_rendered(saying, context, mistakes) for saying in said]
+    places = shelves(question.project, user_config, site_config, remote=remote, pins=pins)
+    context = Context(question, said, platform)
+    used = uses_of(said, context, places, mistakes)
+    texts = Templates(context)
+    rendered = _all_rendered(used, said, texts, question.project, mistakes)
+    extra = env_files_said(rendered, question, mistakes)
     below = [engine_said(), *site]
     if image_level is not None:
         below.append(image_said(image_level, _base_image(rendered)))
-    levels = [*below, *rendered]
+    levels = [*below, *extra.woven(rendered)]
     for saying in levels[1:]:
         mistakes += validate(saying)
     if mistakes:
         raise UsageError.of(mistakes)
     flat: list[Settings] = [flatten(saying.tree, RULES, saying.place, rank) for rank, saying in enumerate(levels)]
-    everything = reduce(merge, flat)
+    everything = merge_all(flat)
+    if quarrels := _quarrels(everything, used):
+        raise UsageError.of(quarrels)
     living = _without_the_moot(_with_defaults(alive(everything), everything))
     tree = unflatten(living, RULES)
     document = _whole(tree, living, project[0])
-    return _stack(question, document, tree, living, everything, context)
+    read = (*places.looked, *texts.read, *extra.read, *context.git.read())
+    return _stack(question, document, tree, living, everything, read, extra.variables, places.pinned)
 
 
 def _stack(
@@ -74,7 +87,9 @@ def _stack(
     tree: dict[str, Any],
     living: Settings,
     everything: Settings,
-    context: _Context,
+    read: tuple[Path, ...],
+    variables: tuple[str, ...],
+    pinned: Mapping[str, Digest],
 ) -> Stack:
     return Stack(
         name=document.stack.name,
@@ -98,72 +113,57 @@ def _stack(
             question.file,
             *(question.profile(name) for name in question.profiles),
             *(path for path in (question.site_config, question.user_config) if path),
-            *context.git.read(),
+            *read,
         ),
-        variables=document.stack.env,
+        variables=(*document.stack.env, *variables),
+        recipes=dict(sorted(pinned.items())),
     )
 
 
-class _Context:
-    """What `{{ … }}` may name."""
-
-    def __init__(self, question: Question, said: Sequence[Saying], platform: str) -> None:
-        self.git = Git(question.project, question.environ)
-        own = said[0].tree.get("stack")
-        declared = own.get("env") if isinstance(own, dict) else None
-        names = [name for name in declared if isinstance(name, str)] if isinstance(declared, list) else []
-        self.names: dict[str, Any] = {
-            "stack": own if isinstance(own, dict) else {},
-            "platform": platform_names(platform or _first_platform(said)),
-            "distro": Distro(_plain_value(said, "base", "distro") or ""),
-            "git": self.git,
-            "env": {
-                name: question.environ[name] for name in names if isinstance(name, str) and name in question.environ
-            },
-        }
+def _all_rendered(
+    used: Sequence[Used], said: Sequence[Saying], texts: Templates, project: Path, mistakes: list[UsageError]
+) -> list[Saying]:
+    """Recipes, each with its parameters and templates, below all else."""
+    levels = [*((use.saying, use.params) for use in used), *((saying, None) for saying in said)]
+    texts.context.settle_distro(levels)
+    made = [_rendered(use.saying, use.params, use.folder, texts, mistakes) for use in used]
+    return made + [_rendered(saying, None, project, texts, mistakes) for saying in said]
 
 
-def _plain_value(said: Sequence[Saying], table: str, key: str) -> Any:
-    """A value that no template makes, of the highest level that has one."""
-    for saying in reversed(said):
-        found = saying.tree.get(table)
-        value = found.get(key) if isinstance(found, dict) else None
-        if value and not has_templates(value):
-            return value if isinstance(value, (str, list)) else None
-    return None
+def _rendered(
+    saying: Saying, params: Mapping[str, Any] | None, folder: Path, texts: Templates, mistakes: list[UsageError]
+) -> Saying:
+    return texts.filled(texts.context.rendered(saying, params, mistakes), params, folder, mistakes)
 
 
-def _first_platform(said: Sequence[Saying]) -> str:
-    platforms = _plain_value(said, "image", "platforms")
-    first = platforms[0] if isinstance(platforms, list) else None
-    return first if isinstance(first, str) else str(engine_said().tree["image"]["platforms"][0])
+def _quarrels(everything: Settings, used: Sequence[Used]) -> list[UsageError]:
+    """Layers that two recipes define differently, neither of which uses the other, while nothing above decides."""
+    paths = {}
+    for use in used:
+        paths[use.saying.place.shown] = use.path
+    found = []
+    for path, setting in everything.items():
+        if path[0] != "layer" or len(path) < 3 or setting.last.source.level is not Level.RECIPE:
+            continue
+        last = setting.last
+        for said in setting.history[:-1]:
+            one, other = paths.get(said.source.shown, ()), paths.get(last.source.shown, ())
+            if said.source.level is not Level.RECIPE or said.value == last.value or other == one[: len(other)]:
+                continue
+            found.append(
+                UsageError(
+                    f'two recipes define layer "{path[1]}" differently',
+                    where=last.origin,
+                    why=f"the first is {said.origin}",
+                    hints=(Hint("name one of the layers otherwise, or define it in the stack's own file"),),
+                )
+            )
+            break
+    return list({error.what: error for error in found}.values())
 
 
 def _base_image(said: Sequence[Saying]) -> str:
-    return str(_plain_value(said, "base", "image") or "the base image")
-
-
-def _rendered(saying: Saying, context: _Context, mistakes: list[UsageError]) -> Saying:
-    if not has_templates(saying.tree):
-        return saying
-
-    def failed(key: Key, why: str) -> None:
-        hints = []
-        if "dict" not in why and "env." in str(_at(saying.tree, key)) and "there is no" in why:
-            hints.append(Hint("name the variable in `[stack] env = […]`, and set it"))
-        if "syntax" in why or "expected" in why or "unexpected" in why:
-            hints.append(Hint("braces that are meant literally: {{ '{{' }}"))
-        mistakes.append(
-            UsageError("this value cannot be rendered", where=saying.place.origin(key), why=why, hints=hints)
-        )
-
-    return Saying(saying.place, render_tree(saying.tree, context.names, failed))
-
-
-def _at(tree: Any, key: Key) -> Any:
-    for part in key:
-        tree = tree[part]
-    return tree
+    return str(plain_value(said, "base", "image") or "the base image")
 
 
 def _with_defaults(living: Settings, everything: Settings) -> dict[SettingPath, Setting]:
@@ -190,6 +190,7 @@ def _marked(tree: dict[str, Any], living: Settings, everything: Settings) -> dic
             for part in path[:-2]:
                 table = table.setdefault(part, {})
             table[path[-2]] = {RESET_KEY: True, **table.get(path[-2], {})}
+    tree["stack"] = {key: item for key, item in tree.get("stack", {}).items() if key != "recipes"}  # it is all in here
     return {key: tree[key] for key in map(str, Document.model_fields) if key in tree}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stackbuild.core.digest import Digest
 from stackbuild.core.origin import Origin
 from stackbuild.settings.levels import Level
 from stackbuild.settings.setting import Path as Key
@@ -28,6 +29,7 @@ class Stack:
     `everything` also holds what a reset ended. tree: the settled tables as TOML has them, for `config`.
     read: every file that was looked at, those that are not there too (a `stat` of them says whether
     settling again can differ). variables: the environment variables that were looked at.
+    recipes: reference -> digest of each recipe from elsewhere, for the lock to pin.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Stack:
     tree: Mapping[str, Any] = field(repr=False)
     read: tuple[Path, ...] = field(default=(), repr=False)
     variables: tuple[str, ...] = field(default=(), repr=False)
+    recipes: Mapping[str, Digest] = field(default_factory=dict, repr=False)
 
     def origin(self, *key: str | int) -> Origin:
         """Where a value came from: `origin("layer", "site", "copy", 0)`, `origin("packages", "install", "nginx")`.
