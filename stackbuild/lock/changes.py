@@ -11,17 +11,31 @@ from stackbuild.lock.lock import Lock, PlatformLock
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One package of one platform. before, after: versions, "" where it is not there."""
+    """One package of one platform. before, after: versions, "" where it is not there.
+
+    security: the version that came is from an archive of security updates.
+    """
 
     platform: str
     name: str
     before: str
     after: str
+    security: bool = False
 
     def __str__(self) -> str:
+        word = ", security" if self.security else ""
         if self.before and self.after:
-            return f"{self.name} {self.before} → {self.after}"
-        return f"+ {self.name} {self.after}" if self.after else f"- {self.name} {self.before}"
+            return f"{self.name} {self.before} → {self.after}{word}"
+        return f"+ {self.name} {self.after}{word}" if self.after else f"- {self.name} {self.before}"
+
+    def to_json(self) -> Any:
+        return {
+            "platform": self.platform,
+            "name": self.name,
+            "before": self.before or None,
+            "after": self.after or None,
+            "security": self.security,
+        }
 
 
 @dataclass(frozen=True)
@@ -52,15 +66,31 @@ class LockChanges:
             "v": 1,
             "changed": self.old != self.new,
             "packages": {name: len(platform.packages) for name, platform in self.new.platforms.items()},
-            "changes": [
-                {"platform": c.platform, "name": c.name, "before": c.before or None, "after": c.after or None}
-                for c in self.changes
-            ],
+            "changes": [c.to_json() for c in self.changes],
         }
 
 
+@dataclass(frozen=True)
+class Differences:
+    """What `diff` and `outdated` show: changes, and the sentence for none."""
+
+    changes: tuple[Change, ...]
+    none: str
+
+    def to_text(self) -> str:
+        several = len({c.platform for c in self.changes}) > 1
+        return "\n".join(f"{c.platform}: {c}" if several else str(c) for c in self.changes) or self.none
+
+    def to_json(self) -> Any:
+        return {"v": 1, "changes": [c.to_json() for c in self.changes]}
+
+
 def changes(old: Lock | None, new: Lock) -> Iterator[Change]:
-    """Packages that came, went or moved, by platform and name."""
+    """Packages that came, went or moved, by platform and name.
+
+    A change is one of security if its new version is from an archive that calls itself so
+    ("bookworm-security"); a fix that has moved on to the main archive cannot be told from others.
+    """
     empty = PlatformLock()
     before_all = old.platforms if old is not None else {}
     for platform in sorted({*before_all, *new.platforms}):
@@ -68,4 +98,12 @@ def changes(old: Lock | None, new: Lock) -> Iterator[Change]:
         after = {p.name: p.version for p in new.platforms.get(platform, empty).packages}
         for name in sorted(before | after):
             if before.get(name) != after.get(name):
-                yield Change(platform, name, before.get(name, ""), after.get(name, ""))
+                security = _is_security(new.platforms.get(platform, empty), name)
+                yield Change(platform, name, before.get(name, ""), after.get(name, ""), security)
+
+
+def _is_security(platform: PlatformLock, name: str) -> bool:
+    """Whether the locked version comes from an archive of security updates, by its Suite or Codename."""
+    package = platform.package(name)
+    ids = {a.id for a in platform.archives if (a.suite + a.codename).find("-security") >= 0}
+    return package is not None and package.archive in ids

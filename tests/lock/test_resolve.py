@@ -112,7 +112,7 @@ def test_update_moves_all_or_the_named_ones(made: Archive, tmp_path: Path, fetch
     ]  # fmt: skip
     assert LockChanges(new, new).to_text() == "stack.lock is up to date: 2 packages"
     assert LockChanges(None, new).to_json()["changes"][0] == {
-        "platform": PLATFORM, "name": "app", "before": None, "after": "2.0",
+        "platform": PLATFORM, "name": "app", "before": None, "after": "2.0", "security": False,
     }  # fmt: skip
     with pytest.raises(UsageError, match="no lbi in the lock") as found:
         resolve(project, old, fetcher, move=["lbi"])

@@ -1,0 +1,80 @@
+"""The locked packages as a tree of needs, read off the lock alone; chooses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from stackbuild.core.errors import UsageError
+from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One line of the tree. repeated: what it needs is shown further up; cut: it has needs deeper than asked for."""
+
+    depth: int
+    package: LockedPackage
+    repeated: bool = False
+    cut: bool = False
+
+    def __str__(self) -> str:
+        more = " (*)" if self.repeated else " …" if self.cut else ""
+        indent = "   " * (self.depth - 1) + "└─ " if self.depth else ""
+        return f"{indent}{self.package.name} {self.package.version}{more}"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What `tree` shows, by platform."""
+
+    platforms: dict[str, tuple[Branch, ...]]
+
+    def to_text(self) -> str:
+        lines: list[str] = []
+        for platform, branches in self.platforms.items():
+            lines += [f"{platform}:"] if len(self.platforms) > 1 else []
+            lines += map(str, branches)
+        if any(b.repeated for branches in self.platforms.values() for b in branches):
+            lines.append("(*) what it needs is shown above")
+        return "\n".join(lines)
+
+    def to_json(self) -> Any:
+        return {
+            "v": 1,
+            "platforms": {
+                platform: [
+                    {"depth": b.depth, "name": b.package.name, "version": b.package.version, "repeated": b.repeated}
+                    for b in branches
+                ]
+                for platform, branches in self.platforms.items()
+            },
+        }
+
+
+def tree(lock: Lock, name: str = "", depth: int = 1 << 30) -> Tree:
+    """All that was asked for by name (the variant's packages too) or the one package, with what each needs.
+
+    depth: levels below the roots. Raises UsageError if no platform has the package.
+    """
+    platforms = {p: tuple(_branches(locked, name, depth)) for p, locked in lock.platforms.items()}
+    if name and not any(platforms.values()):
+        raise UsageError(f"there is no {name} in the lock")
+    return Tree({p: branches for p, branches in platforms.items() if branches})
+
+
+def _branches(locked: PlatformLock, name: str, depth: int) -> Iterator[Branch]:
+    """Depth first, without recursion: a lock may hold chains thousands long. Each package is opened once."""
+    by_name = {p.name: p for p in locked.packages}
+    roots = [p for p in locked.packages if (p.name == name if name else p.manual)]
+    opened: set[str] = set()
+    rest = [(0, package) for package in reversed(roots)]
+    while rest:
+        level, package = rest.pop()
+        needs = [n for n in dict.fromkeys((*package.pre_depends, *package.depends)) if n in by_name]
+        repeated, cut = package.name in opened and bool(needs), level >= depth and bool(needs)
+        yield Branch(level, package, repeated, cut and not repeated)
+        if not repeated and not cut:
+            opened.add(package.name)
+            rest += [(level + 1, by_name[n]) for n in reversed(needs)]

@@ -1,0 +1,93 @@
+"""Locks read as a tree and beside each other, in words; as values and through the command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stackbuild.core.digest import digest_of
+from stackbuild.core.errors import UsageError
+from stackbuild.lock.changes import Differences, changes
+from stackbuild.lock.lock import Lock, LockedArchive, LockFile, PlatformLock
+from stackbuild.lock.tree import tree
+from tests.archive import Archive, archive, stack_of
+from tests.conftest import Stackbuild
+from tests.lock.test_lock import ARCHIVE, CURL, DASH, LIBC, LOCK
+
+SECURITY = LockedArchive(
+    *("Example/stable-security", "Example", "stable-security", "stable-security"),
+    date="2026-01-02T00:00:00Z",
+    release=digest_of(b"security"),
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    with archive(tmp_path_factory.mktemp("archive")) as found:
+        found.package("lib", "1.0")
+        found.package("lib", "2.0")
+        found.package("app", "1.0", depends="lib")
+        found.publish()
+        yield found
+
+
+def moved() -> Lock:
+    """LOCK after a security update of curl, without dash."""
+    newer = replace(CURL, version="7.88.1-10+deb12u2", archive=SECURITY.id)
+    platform = PlatformLock(None, (ARCHIVE, SECURITY), (LIBC, newer))
+    return replace(LOCK, platforms={"linux/amd64": platform})
+
+
+def test_a_diff_is_said_in_words() -> None:
+    before = replace(LOCK, platforms={"linux/amd64": LOCK.platforms["linux/amd64"]})
+    found = Differences(tuple(changes(before, moved())), "")
+    assert found.to_text().splitlines() == [
+        "curl 7.88.1-10+deb12u1 → 7.88.1-10+deb12u2, security",
+        "- dash 0.5.12-2",
+    ]
+    assert found.to_json()["changes"][0]["security"] is True
+
+
+def test_each_package_of_a_tree_is_opened_once() -> None:
+    base = replace(LIBC, depends=("libgcc",))
+    gcc = replace(LIBC, name="libgcc", depends=("libc6",))  # a ring, as libc6 and libgcc-s1 are one
+    locked = PlatformLock(None, (ARCHIVE,), (base, gcc, replace(DASH, manual=True), CURL))
+    found = tree(replace(LOCK, platforms={"linux/amd64": locked}))
+    assert found.to_text().splitlines() == [
+        "dash 0.5.12-2",
+        "└─ libc6 2.36-9",
+        "   └─ libgcc 2.36-9",
+        "      └─ libc6 2.36-9 (*)",
+        "curl 7.88.1-10+deb12u1",
+        "└─ libc6 2.36-9 (*)",
+        "(*) what it needs is shown above",
+    ]
+    assert tree(replace(LOCK, platforms={"linux/amd64": locked}), "curl", 0).to_text() == "curl 7.88.1-10+deb12u1 …"
+    with pytest.raises(UsageError, match="no nothing in the lock"):
+        tree(LOCK, "nothing")
+
+
+def test_tree_outdated_and_diff_as_commands(made: Archive, stackbuild: Stackbuild) -> None:
+    stack_of(made, stackbuild.folder, ["app", "lib"])
+    stackbuild("lock")
+    assert stackbuild("tree", "app").out.splitlines() == ["app 1.0", "└─ lib 2.0"]
+    assert stackbuild("outdated").out == "nothing is outdated\n"
+    file = LockFile(Path(stackbuild.folder / "stack.lock"))
+    lock = file.read()
+    assert lock is not None
+    platform = lock.platforms["linux/amd64"]
+    older = tuple(replace(p, version="1.0") if p.name == "lib" else p for p in platform.packages)
+    before = file.path.rename(stackbuild.folder / "new.lock")
+    file.write(replace(lock, platforms={"linux/amd64": replace(platform, packages=older)}))
+    bytes_before = file.path.read_bytes()
+    assert stackbuild("outdated").out == "lib 1.0 → 2.0\n"
+    assert stackbuild("outdated", "--security").out == "nothing is outdated by security updates\n"
+    assert file.path.read_bytes() == bytes_before
+    assert stackbuild("diff", "stack.lock", before).out == "lib 1.0 → 2.0\n"
+    said = json.loads(stackbuild("diff", before, "stack.lock", "--format", "json").out)
+    assert said["changes"][0]["before"] == "2.0" and said["changes"][0]["after"] == "1.0"
+    assert "there is no absent.lock" in stackbuild("diff", "absent.lock", before, code=2).err

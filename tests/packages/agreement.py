@@ -1,0 +1,230 @@
+"""Our answers beside apt's over hundreds of requests: draws requests, compares, reports a rate. Judges no single one.
+
+usage: python -m tests.packages.agreement [--draw] [--recommends] [--first N]    (--draw writes the list anew)
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import unquote
+
+from stackbuild.core.errors import StackError
+from stackbuild.packages.deb.control import Group, relations
+from stackbuild.packages.deb.packages_index import build_index
+from stackbuild.packages.deb.resolver import resolve_indexes
+from stackbuild.packages.ecosystem import Question
+from stackbuild.packages.index import Index, keep
+from stackbuild.packages.package import Archive, Package
+from stackbuild.stack.request import parse_request
+from tests.machine import need, run
+
+LIST = Path(__file__).parent.parent / "data" / "agreement" / "requests.txt"
+SEED = 9
+Pairs = Sequence[tuple[Index, Archive]]
+Answer = frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Apt:
+    """apt over lists of its own, with an empty status file and none of the host's preferences."""
+
+    folder: Path
+    recommends: bool = False
+
+    @property
+    def options(self) -> list[str]:
+        folder = self.folder
+        says = {
+            "Dir::State::lists": folder / "lists", "Dir::State::status": "/dev/null", "Dir::Cache": folder / "cache",
+            "Dir::Cache::pkgcache": "pkgcache.bin", "Dir::Cache::srcpkgcache": "srcpkgcache.bin",
+            "Dir::Etc::preferences": "/dev/null", "Dir::Etc::preferencesparts": folder / "none",
+            "APT::Install-Recommends": str(self.recommends).lower(),
+        }  # fmt: skip
+        return [word for key, value in says.items() for word in ("-o", f"{key}={value}")]
+
+    def make(self) -> None:
+        """Fetch lists, and let our index be built from the very same files."""
+        for name in ("lists/partial", "cache/archives/partial", "none"):
+            (self.folder / name).mkdir(parents=True)
+        run([need("apt-get"), *self.options, "update"], timeout=300)
+        listed = run(["apt-get", *self.options, "indextargets", "--format", "$(FILENAME)", "Created-By: Packages"])
+        for number, name in enumerate(listed.out.split()):
+            found = subprocess.run(["/usr/lib/apt/apt-helper", "cat-file", name], capture_output=True, check=True)
+            keep(self.folder / f"index-{number}", build_index(found.stdout))
+
+    def pairs(self) -> Pairs:
+        """The very same indexes for our resolver."""
+        files = sorted(self.folder.glob("index-*"))
+        assert files
+        return [(Index.open(file), Archive(file.name)) for file in files]
+
+    def answer(self, words: Sequence[str]) -> Answer | None:
+        """(name, version) of what would be installed; None if apt refuses."""
+        ran = run(
+            ["apt-get", *self.options, "--print-uris", "-qq", "-y", "--allow-change-held-packages", "install", *words],
+            code=None,
+        )
+        if ran.code:
+            return None
+        files = [line.split()[1] for line in ran.out.splitlines() if line.startswith("'")]
+        return frozenset((name, unquote(version)) for name, version, *_ in (file.split("_") for file in files))
+
+
+def essential(pairs: Pairs) -> list[str]:
+    """What the oracle is asked for first: the essential set and apt."""
+    return [*(p.name for index, archive in pairs[:1] for p in index.base(archive) if p.essential), "apt"]
+
+
+def ours(pairs: Pairs, request: str, recommends: bool) -> tuple[Answer | None, str]:
+    """Our answer, or None and the reason."""
+    try:
+        question = Question(tuple(map(parse_request, request.split())), "amd64", "apt", recommends)
+        found = resolve_indexes(question, pairs)
+    except StackError as error:
+        return None, str(error)
+    return frozenset((p.package.name, p.package.version) for p in found.packages), "; ".join(found.notes)
+
+
+@dataclass
+class Report:
+    """The outcome, by kind. found_more: apt finds nothing, we do (and libsolv has proven the answer)."""
+
+    equal: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    subset: list[str] = field(default_factory=list)
+    found_more: list[str] = field(default_factory=list)
+    differ: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, (self.equal, self.refused, self.subset, self.found_more, self.differ)))
+
+    @property
+    def rate(self) -> float:
+        """Of what apt answers or both refuse: the part on which we say the same, to the last version."""
+        judged = self.count - len(self.found_more)
+        return (len(self.equal) + len(self.refused)) / judged if judged else 0.0
+
+    def add(self, request: str, apt: Answer | None, our: Answer | None, why: str) -> None:
+        if apt is None:
+            (self.refused if our is None else self.found_more).append(request)
+        elif our == apt:
+            self.equal.append(request)
+        elif our is not None and our < apt:
+            self.subset.append(request)
+        else:
+            self.differ.append(request)
+        if apt is not None and our != apt:
+            extra, missing = sorted((our or set()) - apt), sorted(apt - (our or set()))
+            why = f"{why} ours alone: {extra[:8]}, apt's alone: {missing[:8]}"
+        self.reasons[request] = why
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.count} requests: agreement {100 * self.rate:.1f} % ({len(self.equal)} equal, "
+            f"{len(self.refused)} refused by both), {len(self.subset)} strict subsets, "
+            f"{len(self.differ)} differ, {len(self.found_more)} that only we answer"
+        ]
+        for kind, requests in (("subset", self.subset), ("differs", self.differ), ("only ours", self.found_more)):
+            lines += [f"  {kind}: {request}: {self.reasons[request]}" for request in requests]
+        return "\n".join(lines)
+
+
+def compare(apt: Apt, requests: Iterable[str], recommends: bool = False) -> Report:
+    """Ask both each request. Cost: about half a second a request on one core."""
+    pairs, report, oracle = apt.pairs(), Report(), replace(apt, recommends=recommends)
+    first = essential(pairs)
+    requests = list(requests)
+    with ThreadPoolExecutor(2) as pool:
+        answers = pool.map(lambda request: oracle.answer([*first, *request.split()]), requests)
+        for request, theirs in zip(requests, answers, strict=True):
+            report.add(request, theirs, *ours(pairs, request, recommends))
+    return report
+
+
+def requests_in_list() -> list[str]:
+    """The committed list, without its comments."""
+    return [line for line in LIST.read_text().splitlines() if line and not line.startswith("#")]
+
+
+def draw(pairs: Pairs) -> list[str]:
+    """Requests over the whole distribution, always the same from the same indexes."""
+    dice = random.Random(SEED)
+    packages = {p.name: p for index, archive in pairs for p in index.all(archive)}
+    names = sorted(n for n, p in packages.items() if "~" not in n and not n.endswith(("+", "-")))
+    by_section: dict[str, list[str]] = {}
+    for name in names:
+        by_section.setdefault(packages[name].section, []).append(name)
+    provided: dict[str, set[str]] = {}
+    versioned: set[str] = set()
+    for package in packages.values():
+        for group in relations(package.provides):
+            provided.setdefault(group[0].name, set()).add(package.name)
+            if group[0].op:
+                versioned.add(group[0].name)
+    virtual = sorted(n for n in provided if n not in packages)
+
+    def some(pool: Sequence[str], count: int) -> list[str]:
+        return dice.sample(sorted(pool), min(count, len(pool)))
+
+    def needing(test: str, count: int) -> list[str]:
+        return some([n for n in names if test in f"{packages[n].pre_depends},{packages[n].depends}"], count)
+
+    drawn = [name for section in sorted(by_section) for name in some(by_section[section], 2)]
+    drawn += [" ".join(some(names, 2)) for _ in range(50)] + [" ".join(some(names, 3)) for _ in range(35)]
+    drawn += some([n for n in names if n.startswith("task-")], 12)
+    drawn += some([n for n in virtual if len(provided[n]) == 1], 12) + some(
+        [n for n in virtual if len(provided[n]) > 1], 12
+    )
+    drawn += needing("|", 20) + needing(":any", 10)
+    drawn += some([n for n in names if {r.name for g in _needs(packages[n]) for r in g} & versioned], 12)
+    drawn += [_clashing(dice, packages, names) for _ in range(20)]
+    drawn += [f"{name}={packages[name].version}" for name in some(names, 8)]
+    drawn += [f"{name}:{architecture}" for architecture in ("any", "amd64") for name in some(names, 4)]
+    drawn += [f"{' '.join(some(names, 1))} {forbidden}" for forbidden in ("mawk-", "usrmerge-", "init- ", "tzdata-")]
+    drawn += ["xfce4", "lxde-core", "mate-desktop-environment-core", "gnome-core", "task-lxqt-desktop"]
+    return [" ".join(request.split()) for request in dict.fromkeys(drawn)]
+
+
+def _needs(package: Package) -> tuple[Group, ...]:
+    return relations(f"{package.pre_depends},{package.depends}")
+
+
+def _clashing(dice: random.Random, packages: dict[str, Package], names: Sequence[str]) -> str:
+    """A package and one that it conflicts with."""
+    while True:
+        name = dice.choice(names)
+        others = [r.name for g in relations(packages[name].conflicts) for r in g if r.name in packages and not r.op]
+        if others and others[0] != name:
+            return f"{name} {others[0]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draw", action="store_true")
+    parser.add_argument("--recommends", action="store_true")
+    parser.add_argument("--first", type=int)
+    parser.add_argument("--lists", type=Path, help="a folder that Apt.make() has filled")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        apt = Apt(args.lists or Path(folder))
+        if args.lists is None:
+            apt.make()
+        if args.draw:
+            LIST.parent.mkdir(parents=True, exist_ok=True)
+            head = "# Drawn by `python -m tests.packages.agreement --draw` from Debian 12 with a fixed seed.\n"
+            LIST.write_text(head + "".join(f"{request}\n" for request in draw(apt.pairs())))
+            return
+        print(compare(apt, requests_in_list()[: args.first], args.recommends))
+
+
+if __name__ == "__main__":
+    main()
