@@ -51,7 +51,16 @@ def find_image(app: App, stack: Stack, platform: str, digest: Digest | None) -> 
             f"{stack.base.image} is not in the store, and --offline forbids to ask for it",
             where=stack.origin("base", "image"),
         )
-    image = open_source(place, client=app.client, platform=parse_platform(platform))
+    try:
+        image = open_source(place, client=app.client, platform=parse_platform(platform))
+    except NetworkError as error:
+        why = f"{error.what}: {error.why}" if error.why else error.what
+        raise NetworkError(
+            f"the base image {stack.base.image} cannot be read",
+            where=stack.origin("base", "image"),
+            why=why,
+            hints=error.hints,
+        ) from error
     if digest is not None and image.digest != digest:
         raise NetworkError(
             f"{stack.base.image} is no longer the image that the lock names",

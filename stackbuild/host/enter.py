@@ -144,6 +144,7 @@ def _helper(entry: Entry, target: int, stdio: tuple[int, int, int], report: sock
                 group.write("0")
         stage.name = "join the namespaces of"
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # nobody in there may look at our memory or descriptors
+        signal.set_wakeup_fd(-1)  # our maker's, which is closed here: a signal would be told to the command's stderr
         keep = _only_stdio(stdio, report.fileno())
         pidfd = os.pidfd_open(target)
         syscalls.setns(pidfd, _foreign_namespaces(target))
