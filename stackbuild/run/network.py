@@ -125,7 +125,8 @@ def _veth(pid: int, programs: Mapping[str, str], locks: Path, record: Path) -> d
             f"link set {link} up",
         )
         _run(programs["ip"], "-batch", "-", stdin="\n".join(commands) + "\n")
-    _run(programs["iptables-restore"], "-w", "--noflush", stdin=_rules("-I", found))
+    rules = "".join(f"*{table}\n-I {rule}\nCOMMIT\n" for table, rule in _rules(found))
+    _run(programs["iptables-restore"], "-w", "--noflush", stdin=rules)
     forward = Path("/proc/sys/net/ipv4/ip_forward")
     if forward.read_text().strip() != "1":
         forward.write_text("1")
@@ -144,30 +145,28 @@ def _inside(answer: Mapping[str, Any], programs: Mapping[str, str]) -> None:
     _run(programs["ip"], "-batch", "-", stdin="\n".join(commands) + "\n")
 
 
-def _rules(action: str, found: Mapping[str, str]) -> str:
+def _rules(found: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """(table, rule without its action) of what lets the container out."""
     link, subnet = found["link"], found["subnet"]
     return (
-        f"*nat\n{action} POSTROUTING -s {subnet} ! -o {link} -j MASQUERADE\nCOMMIT\n"
-        f"*filter\n{action} FORWARD -i {link} -j ACCEPT\n"
-        f"{action} FORWARD -o {link} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\nCOMMIT\n"
+        ("nat", f"POSTROUTING -s {subnet} ! -o {link} -j MASQUERADE"),
+        ("filter", f"FORWARD -i {link} -j ACCEPT"),
+        ("filter", f"FORWARD -o {link} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"),
     )
 
 
 def clear(record: Path, programs: Mapping[str, str]) -> None:
-    """Take away what connected a container, from the host's network. The link goes with the namespace."""
+    """Take away what connected a container, also what is there by half. The caller must be in the host's network."""
     try:
         found = json.loads(record.read_text())
     except (OSError, ValueError):
         return
-    for program, words, stdin in (
-        ("iptables-restore", ("-w", "--noflush"), _rules("-D", found)),
-        ("ip", ("link", "delete", found["link"]), ""),
-    ):
-        if program in programs:
-            try:
-                _run(programs[program], *words, stdin=stdin)
-            except OSError:
-                pass  # gone already
+    orders = [("iptables-restore", ("-w", "--noflush"), f"*{t}\n-D {rule}\nCOMMIT\n") for t, rule in _rules(found)]
+    for program, words, stdin in (*orders, ("ip", ("link", "delete", found["link"]), "")):
+        try:
+            _run(programs[program], *words, stdin=stdin)  # each by itself: one that is gone must not save the others
+        except (OSError, KeyError):
+            pass
     record.unlink(missing_ok=True)
 
 

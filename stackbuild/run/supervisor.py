@@ -46,6 +46,7 @@ class Supervisor:
         self.container = Container(folder)
         self._live = os.open(self.container.path("live"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._live, fcntl.LOCK_EX)  # until we end, however we end
+        self._outside = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self.spec, self.launch = self.container.spec, self.container.launch
         self.state = State(supervisor=os.getpid(), runtime=self.launch.runtime, notes=self.launch.notes)
         self.runtime = runtime(self.launch.runtime)
@@ -207,7 +208,10 @@ class Supervisor:
             except ProcessLookupError:
                 pass
         self.runtime.clear(self.container, self.launch.programs)
-        network.clear(self.container.path("network.json"), self.launch.programs)
+        record = self.container.path("network.json")
+        if record.exists():  # only root has made something out there, and may go back
+            syscalls.setns(self._outside, syscalls.CLONE_NEWNET)
+            network.clear(record, self.launch.programs)
         self.container.path("control").unlink(missing_ok=True)
         for line in self._waiters:
             self._answer(line, {"exit": self.state.exit_code})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ from stackbuild.run import lifecycle, requests, watch
 from stackbuild.run.container import Container, find
 from stackbuild.run.runtimes import table
 from stackbuild.run.spec import Health, Mount, Port
-from tests.machine import free_port, need, wait_until
+from tests.machine import free_port, need, run, wait_until
 from tests.run.boxes import Boxes
 
 FOREVER = ("sh", "-c", "echo up; trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done")
@@ -243,13 +244,31 @@ def test_a_private_network_has_a_way_out(boxes: Boxes) -> None:
         server.settimeout(10)
         number = server.getsockname()[1]
         script = f"ip route | grep default; echo hello | nc -w 5 $(ip route | awk '/default/ {{print $3}}') {number}"
-        container = boxes.start(("sh", "-c", script), network="private")
+        container = boxes.start(("sh", "-c", script + "; exec sleep 60"), network="private")
         with server.accept()[0] as line:
             assert line.recv(100) == b"hello\n"
             assert line.getpeername()[0].startswith("10.213.")
-    boxes.becomes(container, "exited")
+    made = json.loads(container.path("network.json").read_text())
+    assert made["link"] in rules() and made["subnet"] in rules()
+    lifecycle.stop(container, boxes.paths, grace=0.0)
+    assert made["link"] not in rules() and made["subnet"] not in rules()
+    assert not Path("/sys/class/net", made["link"]).exists()
+
+
+def test_after_kill_9_the_next_command_takes_the_way_out_away(boxes: Boxes) -> None:
+    need("ip"), need("iptables-restore")
+    container = boxes.start(FOREVER, network="private")
+    link = json.loads(container.path("network.json").read_text())["link"]
+    os.kill(container.state().supervisor, signal.SIGKILL)
     wait_until(lambda: not container.supervised())
-    assert not container.path("network.json").exists()
+    assert link in rules()
+    lifecycle.down(container, boxes.paths)
+    assert link not in rules()
+
+
+def rules() -> str:
+    """What the host's packet filter holds."""
+    return "".join(run([need("iptables"), "-w", "-t", table, "-S"]).out for table in ("nat", "filter"))
 
 
 def test_without_the_tools_for_a_way_out_it_is_said(boxes: Boxes, monkeypatch: pytest.MonkeyPatch) -> None:
