@@ -1,4 +1,4 @@
-"""The no-op path: `build` and `up` with nothing changed answer from a stamp, by `stat` alone (DESIGN, section 7).
+"""The no-op path: `build`, `up`, `lock` with nothing changed answer from a stamp, by `stat` alone (DESIGN, section 7).
 
 Imports no TOML, pydantic, networkx or jinja2; what it does is proven equal to the long way by tests.
 """
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 MARGIN_NS = 50_000_000  # a file system's clock may tick slower than ours
 ONCE = ("target", "secret", "to", "push", "metadata_file", "always_make", "dry_run", "no_build", "shell_on_failure")
-"""Options with which a command does more, or something else, than bring the image up to date."""
+"""Options with which a command does more, or something else, than bring the image or the lock up to date."""
 
 
 def words(args: Namespace, environ: Mapping[str, str]) -> list[str] | None:
     """All that decides a build and is neither a file nor a named variable; None: the long way must be gone."""
-    if any(getattr(args, name, None) for name in ONCE):
+    if any(getattr(args, name, None) for name in ONCE) or getattr(args, "update", None) is not None:
         return None
     file = os.path.join(os.path.realpath("."), args.file or "stack.toml")
     overrides = sorted(f"{name}={value}" for name, value in environ.items() if name.startswith("STACKBUILD__"))
     return [
-        "build",
+        "lock" if args.command == "lock" else "build",
         __version__,
         file,
         *(args.profile or ()),
@@ -52,7 +52,7 @@ def store_of(args: Namespace, environ: Mapping[str, str]) -> paths.StorePaths:
 
 def current(args: Namespace, environ: Mapping[str, str]) -> stamps.Stamp | None:
     """The stamp of the last run with these words, if nothing that it read has changed."""
-    if args.command not in ("build", "up"):
+    if args.command not in ("build", "up", "lock"):
         return None
     said = words(args, environ)
     if said is None:
@@ -67,8 +67,11 @@ def run(args: Namespace, environ: Mapping[str, str]) -> int | None:
     if stamp is None:
         return None
     from stackbuild.cli.output import show
-    from stackbuild.cli.results import Built
+    from stackbuild.cli.results import Built, Said
 
+    if args.command == "lock":
+        show(Said(stamp.result["text"], stamp.result["json"]), args.format)
+        return 0
     if args.command == "build":
         result = stamp.result
         _note(args, f"{result['name']} is up to date")

@@ -35,3 +35,17 @@ class Sent:
 
     def to_json(self) -> Any:
         return {"v": 1, "name": self.name, "digest": self.digest, "places": list(self.places)}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an earlier run of the same command printed: it still holds."""
+
+    text: str
+    json: Any
+
+    def to_text(self) -> str:
+        return self.text
+
+    def to_json(self) -> Any:
+        return self.json

@@ -6,7 +6,11 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from stackbuild.cli.wiring import App
+    from stackbuild.lock.changes import LockChanges
 
 
 def options(parser: ArgumentParser) -> None:
@@ -28,7 +32,9 @@ def run(app: App, args: Namespace) -> None:
     if args.check and not fresh:
         raise stale(stack, old)
     if old is not None and fresh and args.update is None:
-        app.show(LockChanges(old, old, stack.lock_file.name))
+        current = LockChanges(old, old, stack.lock_file.name)
+        _remember(app, args, current, read=[*stack.read, stack.lock_file])
+        app.show(current)
         return
 
     from stackbuild.cli.locking import bases
@@ -36,4 +42,25 @@ def run(app: App, args: Namespace) -> None:
 
     new = resolve(stack, old, fetcher(app), bases=bases(app, stack), move=args.update)
     app.lock_file.write(new)
+    _remember(app, args, LockChanges(new, new, stack.lock_file.name), read=stack.read, written=[stack.lock_file])
     app.show(LockChanges(old, new, stack.lock_file.name))
+
+
+def _remember(
+    app: App, args: Namespace, current: LockChanges, *, read: Iterable[Path], written: Iterable[Path] = ()
+) -> None:
+    """Keep what was read to find the lock up to date, so that the next `lock` can tell by `stat`."""
+    from stackbuild.cli import fast
+
+    stack = app.stack()
+    if stack.base.image:
+        return  # its image level may come from a place that no `stat` can watch
+    fast.remember(
+        args,
+        app.environ,
+        started=app.started,
+        read=read,
+        written=written,
+        variables=stack.variables,
+        result={"text": current.to_text(), "json": current.to_json()},
+    )
