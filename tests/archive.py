@@ -33,6 +33,7 @@ class Archive:
     url: str = ""
     faults: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)  # homes of gpg whose agents end with the archive
 
     @property
     def key(self) -> Path:
@@ -117,7 +118,8 @@ def archive(folder: Path) -> Iterator[Archive]:
         server.shutdown()
         server.server_close()
         thread.join(timeout=10)
-        subprocess.run(["gpgconf", "--homedir", str(gnupg), "--kill", "all"], stderr=subprocess.DEVNULL, check=False)
+        for home in {gnupg, *made.others}:
+            subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], stderr=subprocess.DEVNULL, check=False)
 
 
 def new_key(made: Archive) -> None:

@@ -177,6 +177,7 @@ def test_a_signature_of_another_key(stackbuild: Stackbuild, debs: Archive, tmp_p
     stack_of(debs, stackbuild.folder, ["say-hello"])
     other = Archive(debs.folder, tmp_path / "other")
     other.gnupg.mkdir(mode=0o700)
+    debs.others.append(other.gnupg)
     new_key(other)
     (stackbuild.folder / "key.gpg").write_bytes(other.key.read_bytes())
     said(stackbuild("lock", code=4), "signature")
