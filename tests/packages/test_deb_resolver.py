@@ -73,6 +73,23 @@ def test_a_package_may_conflict_with_what_it_provides_itself() -> None:
     assert "postfix 1 conflicts with mta, which exim 1 is" in refusal(packages, "exim", "postfix").why
 
 
+def test_who_asks_for_a_package_gets_it_and_not_one_that_provides_its_name() -> None:
+    packages = [stanza("sudo"), stanza("sudo-ldap", provides="sudo", conflicts="sudo")]
+    error = refusal(packages, "sudo-ldap", "sudo")
+    assert "sudo-ldap 1 conflicts with sudo 1" in error.why
+    assert error.hints[-1].text == "leave out one of sudo-ldap, sudo"
+
+
+def test_a_package_that_a_versioned_provides_makes_needless_stays_as_with_apt() -> None:
+    packages = [
+        stanza("dev", depends="pkg-config"),
+        stanza("pkg-config", "1.8", depends="pkgconf"),
+        stanza("pkgconf", "1.8", provides="pkg-config (= 1.8)"),
+    ]
+    found = answer(packages, "dev")
+    assert set(names(found)) == {"dev", "pkg-config", "pkgconf"} and not found.notes
+
+
 def test_a_virtual_name_stands_for_its_only_provider() -> None:
     packages = [stanza("one", provides="single, several"), stanza("two", provides="several")]
     assert names(answer(packages, "single")) == ["one"]

@@ -30,7 +30,7 @@ def satisfied_by(relation: Relation, package: Package, architecture: str) -> boo
         return False
     if package.name == relation.name:
         return relation.accepts(package.version)
-    if not package.provides:
+    if relation.own or not package.provides:
         return False
     return any(
         name == relation.name

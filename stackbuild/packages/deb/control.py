@@ -40,15 +40,20 @@ def decode(data: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """One alternative of a relation field: `name:arch (op version)`."""
+    """One alternative of a relation field: `name:arch (op version)`.
+
+    own: no field says it, a user's request does: the package of this name, and nothing that provides it.
+    """
 
     name: str
     arch: str = ""
     op: str = ""
     version: str = ""
+    own: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name}{':' + self.arch if self.arch else ''}" + (
+        itself = " itself" if self.own else ""
+        return f"{self.name}{':' + self.arch if self.arch else ''}{itself}" + (
             f" ({self.op} {self.version})" if self.op else ""
         )
 

@@ -46,8 +46,8 @@ class Asked:
 
 
 def exactly(package: Package) -> Group:
-    """The relation that this version of the package alone satisfies."""
-    return (Relation(package.name, "", "=", package.version),)
+    """The relation that this version of the package alone satisfies, whatever provides its name in its version."""
+    return (Relation(package.name, "", "=", package.version, own=True),)
 
 
 def answer(catalogue: Catalogue, variant: str, requests: Sequence[Request]) -> Asked:

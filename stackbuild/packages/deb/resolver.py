@@ -93,7 +93,7 @@ def _loosened(asked: Asked) -> list[Group]:
         bare = request is None or (
             len(request.terms) == 1 and not request.terms[0].relation and not request.terms[0].suite
         )
-        groups.append((Relation(group[0].name),) if bare and len(group) == 1 else group)
+        groups.append((Relation(group[0].name, own=True),) if bare and len(group) == 1 else group)
     return groups
 
 
