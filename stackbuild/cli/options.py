@@ -31,6 +31,8 @@ COMMANDS = {
     "wait": "wait for a container's end and give its exit code",
     "down": "stop and remove a container",
     "doctor": "what this machine can do, and what would mend the rest",
+    "recipe": "list, show, test and push recipes",
+    "init": "write a stack.toml that works",
     "schema": "the JSON Schema of stack.toml",
 }
 IN_NAMESPACE = frozenset(("up", "build", "run", "exec", "shell", "push", "stop", "restart", "down"))

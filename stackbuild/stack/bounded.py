@@ -213,10 +213,9 @@ def _json(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False)
 
 
-@lru_cache(maxsize=1)
-def _kind() -> type:
+def _rewriter() -> Any:
+    """Sends what could grow uncounted through filters that count."""
     from jinja2 import nodes
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
     from jinja2.visitor import NodeTransformer
 
     def through(name: str, node: Any) -> Any:
@@ -239,6 +238,14 @@ def _kind() -> type:
 
         visit_List = visit_Dict = visit_Tuple = _visit_made
 
+    return Rewrite()
+
+
+@lru_cache(maxsize=1)
+def _kind() -> type:
+    from jinja2 import nodes
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
     class Environment(ImmutableSandboxedEnvironment):
         intercepted_binops = frozenset(("+", "-", "*", "/", "//", "%", "**"))
         budget: _Budget
@@ -247,7 +254,7 @@ def _kind() -> type:
             tree = super()._parse(source, name, filename)
             if sum(1 for _ in tree.find_all(nodes.Node)) > NODES:
                 raise Failed("it is too complicated", name or "")
-            return Rewrite().visit(tree)
+            return _rewriter().visit(tree)
 
         def get_template(self, *args: Any, **more: Any) -> Any:
             self.budget.step(100)

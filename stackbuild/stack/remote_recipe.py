@@ -10,6 +10,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from stackbuild.oci.descriptor import Descriptor
 from stackbuild.oci.manifest import Manifest, make_manifest
 from stackbuild.oci.reference import Reference, parse_reference
 from stackbuild.oci.registry import Registry
-from stackbuild.oci.tar_extract import extract
+from stackbuild.oci.tar_extract import Limits, extract
 from stackbuild.oci.tar_write import Entry, LayerWriter
 from stackbuild.stack.find_recipe import FILE, Fetched
 
@@ -32,6 +33,7 @@ CONFIG_TYPE = "application/vnd.stackbuild.recipe.config.v1+json"
 LAYER_TYPE = "application/vnd.stackbuild.recipe.v1.tar+gzip"
 LIMIT = 16 << 20
 """Bytes of a recipe's folder."""
+_LIMITS = Limits(entries=10_000, size=LIMIT)
 TIMEOUT = 120.0  # seconds, of each git command
 _GIT = re.compile(
     r"git\+(?P<url>(?:https?|ssh|file)://[^@#\s]*(?:@[^/@#\s]+/[^@#\s]*)?)@(?P<rev>[^#\s]+)(?:#(?P<path>\S*))?"
@@ -82,9 +84,9 @@ class RemoteRecipes:
         layer = manifest.layers[0]
         if layer.media_type != LAYER_TYPE or layer.size > LIMIT:
             raise NetworkError(f"{text} is not a recipe that can be read", where=where, why=f"{layer.size} bytes")
-        with registry.open_blob(reference.path, layer) as stream:
+        with closing(registry.open_blob(reference.path, layer)) as stream:
             data = VerifyingReader(stream, layer.digest, layer.size, text).read()
-        extract(io.BytesIO(data), new, whiteouts="file", name=text)
+        extract(io.BytesIO(data), new, whiteouts="file", name=text, limits=_LIMITS)
         return manifest.digest
 
     def _from_git(self, text: str, pin: Digest | None, new: Path, where: Origin | None) -> Digest:
@@ -105,7 +107,7 @@ class RemoteRecipes:
         archive = self._git(
             text, "-C", str(clone), "archive", "--format=tar", f"FETCH_HEAD:{inside}" if inside else "FETCH_HEAD"
         )
-        extract(io.BytesIO(archive), new, whiteouts="file", name=text)
+        extract(io.BytesIO(archive), new, whiteouts="file", name=text, limits=_LIMITS)
         return digest_of(pack(new, text))
 
     def _git(self, text: str, *words: str) -> bytes:

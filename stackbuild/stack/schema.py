@@ -7,6 +7,7 @@ from typing import Any
 from stackbuild.stack.document import Document
 
 _TEMPLATE = {"type": "string", "pattern": r"\{\{.*\}\}", "description": "a template that becomes such a value"}
+_WHEN = {"type": ["boolean", "string"], "description": "the entry is dropped unless this becomes true"}
 _RESET_ITEM = {
     "type": "object",
     "properties": {"reset": {"const": True}},
@@ -20,6 +21,9 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a stack file."""
     schema = Document.model_json_schema(by_alias=True)
     made: dict[str, Any] = _open(schema)
+    for name in _entries(schema):
+        if made["$defs"][name].get("type") == "object":
+            made["$defs"][name].setdefault("properties", {})["when"] = _WHEN
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "stackbuild/stack.toml",
@@ -27,6 +31,19 @@ def json_schema() -> dict[str, Any]:
         "title": "stack.toml",
         "description": "What one stack is: one image and how to run it.",
     }
+
+
+def _entries(node: Any) -> set[str]:
+    """The definitions of what stands in lists or under names of one's own: these may have a `when`."""
+    if isinstance(node, list):
+        return {name for item in node for name in _entries(item)}
+    if not isinstance(node, dict):
+        return set()
+    found = {name for item in node.values() for name in _entries(item)}
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict) and "$ref" in node[key]:
+            found.add(node[key]["$ref"].rpartition("/")[2])
+    return found
 
 
 def _open(node: Any) -> Any:

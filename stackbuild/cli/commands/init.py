@@ -1,0 +1,58 @@
+"""`stackbuild init [RECIPE]`: writes a commented stack.toml; asks nothing."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stackbuild.cli.wiring import App
+
+
+def options(parser: ArgumentParser) -> None:
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="what to start from; default: what fits the folder")
+    parser.add_argument("--with", dest="with_", action="append", metavar="KEY=VALUE", help="a parameter of the recipe")
+
+
+def run(app: App, args: Namespace) -> None:
+    from stackbuild.cli.settling import remote_recipes
+    from stackbuild.core import paths
+    from stackbuild.core.errors import Hint, UsageError
+    from stackbuild.core.events import Note
+    from stackbuild.core.files import new_file
+    from stackbuild.stack.find_recipe import shelves
+    from stackbuild.stack.scaffold import fitting, scaffold, stack_name
+
+    file = Path(args.file or "stack.toml")
+    if os.path.lexists(file):
+        raise UsageError(f"{file} is there already", hints=(Hint("look at what it settles to", "stackbuild config"),))
+    app.settling = True
+    folder = Path(os.path.abspath(file)).parent
+    use, why = (args.recipe, "") if args.recipe else fitting(folder)
+    places = shelves(folder, paths.user_config(app.environ), paths.site_config(), remote=remote_recipes(app))
+    given = dict(_pair(text) for text in args.with_ or ())
+    command = " ".join(["stackbuild init", *([use] if use else [])])
+    text = scaffold(stack_name(folder), use, given, places, command)
+    with new_file(file, durable=False) as out:
+        out.write(text.encode())
+    if why:
+        app.listener(Note(f"{why} is there: {use} fits (`stackbuild recipe show {use}`)"))
+    elif not use and (folder / "Dockerfile").is_file():
+        app.listener(Note("there is a Dockerfile: its packages and files are yours to name in stack.toml"))
+    app.listener(Note(f"{file} is written; next: stackbuild up"))
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    """KEY=VALUE; the value as TOML if it is TOML, else as text."""
+    from stackbuild.core.errors import Hint, UsageError
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--with {text} is not KEY=VALUE", hints=(Hint("such as --with port=8080"),))
+    try:
+        return name, tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        return name, value

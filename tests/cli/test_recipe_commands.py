@@ -1,0 +1,138 @@
+"""`recipe list|show|test|push` and `init`, as commands: what they print and write, and their mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackbuild.cli.commands import init
+from stackbuild.cli.commands import recipe as command
+from stackbuild.cli.options import parse
+from stackbuild.cli.wiring import App
+from stackbuild.core.errors import UsageError
+from stackbuild.stack.settle import settle
+
+RECIPE = """\
+[recipe]
+name = "web"
+description = "Pages"
+[recipe.params.port]
+type = "integer"
+help = "where it listens"
+[recipe.params.words]
+type = "list"
+default = ["a"]
+[base]
+distro = "debian/bookworm"
+[[layer]]
+name = "l"
+run = ["echo {{ params.words | sh }}"]
+[image]
+expose = ["{{ params.port }}"]
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "My App"
+    (folder / "recipes" / "web").mkdir(parents=True)
+    (folder / "recipes" / "web" / "recipe.toml").write_text(RECIPE)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run(*words: str) -> None:
+    args = parse(words)
+    assert isinstance(args, Namespace)
+    notes: list[Any] = []
+    app = App(args, dict(os.environ), notes.append)
+    module = command if args.command == "recipe" else init
+    module.run(app, args)
+
+
+def test_list_and_show(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("recipe", "list")
+    assert "web" in capsys.readouterr().out
+    run("recipe", "show", "web")
+    out = capsys.readouterr().out
+    for words in (
+        "web: Pages",
+        "port  integer, required",
+        "where it listens",
+        'default ["a"]',
+        "layer.l",
+        "image.expose",
+    ):
+        assert words in out
+    run("recipe", "show", "web", "--format", "json")
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["params"]["port"] == {"type": "integer", "help": "where it listens"}
+    assert shown["params"]["words"]["default"] == ["a"]
+    with pytest.raises(UsageError, match="has other arguments"):
+        run("recipe", "show")
+
+
+def test_test_settles_every_example(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match='parameter `port` of recipe "web" is missing'):
+        run("recipe", "test", "recipes/web")
+    examples = here / "recipes" / "web" / "examples"
+    examples.mkdir()
+    use = '[stack]\nname = "x"\nrecipes = [{{ use = "web", with = {{ port = {} }} }}]\n'
+    (examples / "good.toml").write_text(use.format(80))
+    run("recipe", "test", "recipes/web")
+    assert "ok recipes/web/examples/good.toml: 1 layers" in capsys.readouterr().out
+    (examples / "bad.toml").write_text(use.format("'x'"))
+    with pytest.raises(UsageError) as found:
+        run("recipe", "test", "recipes/web")
+    assert "while trying recipes/web/examples/bad.toml" in [hint.text for hint in found.value.hints]
+    with pytest.raises(UsageError, match="is not the folder of a recipe"):
+        run("recipe", "test", ".")
+    with pytest.raises(UsageError, match="is not a place for recipes"):
+        run("recipe", "push", "recipes/web", "example.com/x")
+
+
+def test_init_writes_a_commented_file_that_works(here: Path) -> None:
+    for words, says in (
+        ([], 'parameter `port` of recipe "web" is missing'),
+        (["--with", "port=x"], "must be a whole number"),
+        (["--with", "prt=1", "--with", "port=1"], "has no parameter `prt`"),
+        (["--with", "port"], "is not KEY=VALUE"),
+    ):
+        with pytest.raises(UsageError) as found:
+            run("init", "web", *words)
+        assert says in str(found.value)
+        assert not (here / "stack.toml").exists()
+    run("init", "web", "--with", "port=8080")
+    text = (here / "stack.toml").read_text()
+    assert 'words = ["a"]' in text and "# Pages" in text
+    stack = settle(here / "stack.toml")
+    assert (stack.name, stack.image.expose) == ("my-app", ("8080/tcp",))
+    with pytest.raises(UsageError, match="is there already"):
+        run("init", "web", "--with", "port=8080")
+
+
+@pytest.mark.parametrize(
+    ("file", "recipe"),
+    [
+        ("requirements.txt", "python-app"),
+        ("package.json", "node-app"),
+        ("index.html", "web-static"),
+        ("go.mod", "web-service"),
+    ],
+)
+def test_init_looks_at_the_folder(here: Path, file: str, recipe: str) -> None:
+    (here / "recipes" / f"{recipe}.toml").write_text(f'[recipe]\nname = "{recipe}"\n[image]\nlabels = {{ x = "y" }}\n')
+    (here / file).write_text("")
+    run("init")
+    stack = settle(here / "stack.toml")
+    assert stack.image.labels["x"] == "y" and stack.base.distro == "debian/bookworm"
+
+
+def test_init_of_an_empty_folder_is_a_stack_by_itself(here: Path) -> None:
+    run("init")
+    assert settle(here / "stack.toml").base.distro == "debian/bookworm"
