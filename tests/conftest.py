@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -181,6 +182,10 @@ def pip_environment() -> dict[str, str]:
 def person(installed: Path) -> Iterator[Person]:
     """An ordinary user, made for this run."""
     need("newuidmap")
+    for left in pwd.getpwall():  # of a run that was killed
+        if re.fullmatch(r"sbtest[0-9]+", left.pw_name) and not Path("/proc", left.pw_name[6:]).exists():
+            shutil.rmtree(left.pw_dir, ignore_errors=True)
+            run([need("userdel"), "-f", left.pw_name], code=None)
     name = f"sbtest{os.getpid()}"
     run([need("useradd"), "-m", name])
     home = Path(pwd.getpwnam(name).pw_dir)
