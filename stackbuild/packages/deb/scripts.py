@@ -21,7 +21,8 @@ PACKAGES = "/run/stackbuild/packages"
 CONTROL = "/run/stackbuild/control"
 
 # dpkg(1): the result is thrown away after a crash, so nothing needs to be safe against one
-DPKG = ("dpkg", "--force-unsafe-io", "--force-confdef", "--force-confold")  # nobody is there to be asked: keep what was edited
+# and nobody is there to be asked about an edited conffile: it is kept
+DPKG = ("dpkg", "--force-unsafe-io", "--force-confdef", "--force-confold")
 
 
 def environment(epoch: int) -> dict[str, str]:
