@@ -229,8 +229,9 @@ def start(bench: Bench) -> None:
     }
     for name, engine in (("docker run", bench.docker), ("podman run", bench.podman)):
         if engine is not None:
-            engine("load", "-i", bench.work / "bench.tar", timeout=TIMEOUT)
-            words = ["run", "--rm", "--network", "none", *ULIMITS, "docker.io/library/bench:start", "true"]
+            loaded = engine("load", "-i", bench.work / "bench.tar", timeout=TIMEOUT).stdout.strip()
+            limits = ULIMITS if name == "docker run" else ()  # podman's are in its configuration
+            words = ["run", "--rm", "--network", "none", *limits, loaded.rpartition("mage: ")[2], "true"]
             sides[name] = lambda n, engine=engine, words=words: engine(*words)  # type: ignore[misc]
     bench.alternate("start a container", sides)
 
@@ -277,9 +278,13 @@ def main() -> None:
             docker_base(bench)
         if Path("/usr/bin/podman").exists():
             bench.podman = podman(work / "p")
-        for name in args.only or TASKS:
-            TASKS[name](bench)
-        print(report(bench))
+        try:
+            for name in args.only or TASKS:
+                TASKS[name](bench)
+        finally:  # what was measured is shown, even if a later task cannot be
+            print(report(bench))
+            for mount in (work / "p").glob("*/overlay"):
+                subprocess.run(["umount", "-l", mount], check=False)
         if args.json:
             args.json.write_text(json.dumps(bench.times, indent=1) + "\n")
 
