@@ -267,6 +267,7 @@ def main() -> None:
     args = parser.parse_args()
     if os.geteuid() != 0:
         raise SystemExit("mmdebstrap and dockerd need root here: sudo scripts/bench")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # nobody who uses stackbuild compiles it anew each time
     with ExitStack() as stack:
         work = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sb", dir="/tmp")))
         work.mkdir(parents=True, exist_ok=True)

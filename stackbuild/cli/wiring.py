@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from argparse import Namespace
@@ -173,8 +174,18 @@ class App:
                 raise UsageError(f"STACKBUILD_SANDBOX={wanted} is not a sandbox", why="there are overlay and chroot")
             return wanted
         from stackbuild.host.sandbox import choose
+        from stackbuild.store.records import Records
 
-        return choose(places.ensure(self.paths.scratch))
+        # To try costs a tenth of a second; only another boot, other rights or another bwrap can change the answer.
+        known = Records(self.paths.stamps / "sandbox")
+        texts = [Path(f"/proc/{name}").read_text() for name in ("sys/kernel/random/boot_id", "self/uid_map")]
+        rights = re.findall(r"^(?:CapEff|Seccomp):\s*(\w+)$", Path("/proc/self/status").read_text(), re.M)
+        key = "\0".join((*texts, *rights, str(self.paths.root), self.environ.get("PATH", "")))
+        if known.get(key) == b"overlay":
+            return "overlay"
+        chosen = choose(places.ensure(self.paths.scratch))
+        known.put(key, chosen.encode())
+        return chosen
 
     def tools(self, secrets: Mapping[str, Path] | None = None, **more: Any) -> Any:
         """What a build of this stack works with."""

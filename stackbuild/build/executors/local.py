@@ -119,5 +119,5 @@ class LocalExecutor:
 
 def _environment() -> dict[str, str]:
     """What the worker's own Python needs; commands of a step get an environment of their own."""
-    kept = ("PATH", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH", "STACKBUILD_IN_USERNS", "VIRTUAL_ENV")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {"PYTHONDONTWRITEBYTECODE": "1"}
+    kept = ("PATH", "HOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+    return {name: os.environ[name] for name in kept if name in os.environ}
