@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stackbuild.core.errors import Hint, UsageError
+from stackbuild.core.errors import UsageError
 from stackbuild.core.origin import Origin
 from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock
 from stackbuild.plan.graph import Plan
@@ -46,7 +46,6 @@ class PlatformPlanner:
 
     def steps(self) -> list[Step]:
         base = self._base()
-        self._check_bootstrap(base)
         for number, wave in enumerate(self._lock.waves):
             if number == 1:
                 self._users(base)
@@ -83,17 +82,6 @@ class PlatformPlanner:
         params = {"image": self._stack.base.image, "digest": self._lock.base_digest}
         return (self._add("base", "base", params, layer=True, origin=self._stack.origin("base", "image")),)
 
-    def _check_bootstrap(self, base: tuple[str, ...]) -> None:
-        """The first wave of a bootstrapped image must bring what configures it. Raises UsageError."""
-        first = next((wave for wave in self._lock.waves if wave), ())
-        if first and not base and not any(package.name == "dpkg" for package in first):
-            raise UsageError(
-                "the packages of this image cannot be configured",
-                where=self._stack.origin("base", "variant"),
-                why="their first wave has no dpkg, and nothing is below it",
-                hints=[Hint('use variant = "essential": it is the smallest that has what configures packages')],
-            )
-
     def _wave(self, number: int, wave: tuple[LockedPackage, ...], base: tuple[str, ...]) -> None:
         """fetch each package; unpack the groups; configure the wave over all fragments so far."""
         fetches = {
@@ -126,7 +114,7 @@ class PlatformPlanner:
             "configure",
             {
                 "wave": number,
-                "first": not base and not self._made,
+                "first": not base and not any(step.kind == "configure" for step in self._steps),
                 "packages": [_package(package, wave=True) for package in wave],
                 "own": own,
                 "way": "auto",

@@ -24,23 +24,32 @@ def from_json(tree: dict[str, Any]) -> StackError:
     return made
 
 
+def _ask(container: Container, request: dict[str, Any], fds: tuple[int, ...] = ()) -> control.Line | None:
+    """Send a request; None if nobody is there, or its supervisor ends at this very moment."""
+    line = control.call(container.folder)
+    if line is None:
+        return None
+    try:
+        line.send(request, fds)
+    except ConnectionError:
+        line.close()
+        return None
+    return line
+
+
 def ask_to_stop(container: Container, grace: float | None) -> control.Line | None:
     """Send the request; an answer comes on the line when it has stopped. None if nobody is there."""
-    line = control.call(container.folder)
-    if line is not None:
-        line.send({"do": "stop", "grace": grace})
-    return line
+    return _ask(container, {"do": "stop", "grace": grace})
 
 
 def wait(container: Container) -> int:
     """Wait until it ends; its exit code."""
     while (state := container.state()).status in ALIVE:
-        line = control.call(container.folder)
+        line = _ask(container, {"do": "wait"})
         if line is None:
             time.sleep(POLL)
             continue
         with line:
-            line.send({"do": "wait"})
             line.receive()
     return 137 if state.exit_code is None else state.exit_code
 
@@ -72,11 +81,10 @@ def exec_(
     cwd: str | None = None,
 ) -> Process:
     """Run one more command in a running container. Raises StepError if it is not running or cannot execute it."""
-    line = control.call(container.folder)
+    request = {"do": "exec", "argv": list(argv), "env": env or {}, "user": user, "cwd": cwd, "terminal": terminal}
+    line = _ask(container, request, stdio)
     if line is None:
         raise not_running(container)
-    request = {"do": "exec", "argv": list(argv), "env": env or {}, "user": user, "cwd": cwd, "terminal": terminal}
-    line.send(request, stdio)
     message, fds = line.receive(ANSWER_SECONDS)
     if message is None or "error" in message:
         line.close()
@@ -86,10 +94,9 @@ def exec_(
 
 def borrow_terminal(container: Container) -> tuple[int, control.Line]:
     """The other end of the main command's terminal; give it back by closing the line. Raises StepError."""
-    line = control.call(container.folder)
+    line = _ask(container, {"do": "terminal"})
     if line is None:
         raise not_running(container)
-    line.send({"do": "terminal"})
     message, fds = line.receive(ANSWER_SECONDS)
     if not fds:
         raise from_json(message["error"]) if message and "error" in message else not_running(container)

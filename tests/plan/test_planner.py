@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stackbuild.build.steps.configure import Configure
 from stackbuild.core.digest import Digest, digest_of
 from stackbuild.core.errors import UsageError
 from stackbuild.lock.lock import Lock, LockedArchive, LockedPackage, PlatformLock
@@ -76,9 +77,11 @@ def test_an_added_package_changes_no_step_of_an_earlier_wave(tmp_path: Path) -> 
 
 
 def test_a_bootstrap_without_dpkg_is_refused_at_its_setting(tmp_path: Path) -> None:
+    step = plan(tmp_path, STACK, ("base-files", 1)).steps["configure/1"]
+    kind = Configure()
     with pytest.raises(UsageError, match="cannot be configured") as error:
-        plan(tmp_path, STACK, ("base-files", 1))
-    assert error.value.hints and error.value.where is not None
+        kind.action(step, kind.inputs(step, {id: digest_of(b"") for id in step.after}), {})
+    assert error.value.hints and error.value.where == step.origin
 
 
 def test_a_platform_that_the_lock_lacks_is_a_usage_error(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from stackbuild.build.steps.unpack import package_inputs
 from stackbuild.core.action import Action, ActionResult, Needs
 from stackbuild.core.digest import Digest
+from stackbuild.core.errors import Hint, UsageError
 from stackbuild.plan.step import Inputs, Step, basic_reads, tree_digests
 
 
@@ -24,6 +25,13 @@ class Configure:
         return Inputs(f"configure/{self.version}", step.params, basic_reads(step, done))
 
     def action(self, step: Step, inputs: Inputs, results: Mapping[str, ActionResult]) -> Action:
+        if step.params["first"] and not any(package["name"] == "dpkg" for package in step.params["packages"]):
+            raise UsageError(
+                "the packages of this image cannot be configured",
+                where=step.origin,
+                why="their first wave has no dpkg, and nothing is below it",
+                hints=[Hint('use variant = "essential": it is the smallest that has what configures packages')],
+            )
         present = [id for id in step.tree if not results[id].facts.get("empty")]
         own = [number for number, id in enumerate(present) if id in step.params["own"]]
         first = own[0] if own else len(present)
