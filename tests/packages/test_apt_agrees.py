@@ -105,9 +105,15 @@ def test_apts_answer_to_nearly_all_of_hundreds_of_requests(apt: Apt, recommends:
     assert report.rate >= 0.98, str(report)
 
 
+KNOWN_TO_DIFFER = ["task-esperanto-desktop"]
+"""With recommends: we take libreoffice-core-nogui, apt libreoffice-core (docs/why/resolving.md). A bug of ours;
+when it is mended this list must become empty, or the test below fails."""
+
+
 def test_apts_answer_with_recommends(apt: Apt) -> None:
-    report = compare(apt, requests_in_list()[5::41], recommends=True)
-    assert report.count >= 7 and report.rate == 1, str(report)
+    report = compare(apt, requests_in_list()[::41], recommends=True)
+    assert report.count >= 8
+    assert report.differ + report.subset == KNOWN_TO_DIFFER, str(report)
 
 
 @pytest.mark.parametrize(
