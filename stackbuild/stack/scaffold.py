@@ -42,7 +42,7 @@ def scaffold(name: str, use: str, given: Mapping[str, Any], shelves: Shelves, co
 
     Raises UsageError: no such recipe, a parameter that is missing or wrong."""
     lines = [f"# Written by `{command}`. `stackbuild up` builds and runs it; `stackbuild config --origins` shows all."]
-    lines += ["", "[stack]", f"name = {_toml(name)}"]
+    lines += ["", "[stack]", f"name = {toml_text(name)}"]
     if not use:
         return "\n".join([*lines, *_BASE, *_PACKAGES]) + "\n"
     recipe = shelves.find(use, None)
@@ -50,8 +50,8 @@ def scaffold(name: str, use: str, given: Mapping[str, Any], shelves: Shelves, co
     if header is None:
         raise UsageError(f'"{use}" is not a recipe', why=f"{recipe.saying.place.shown} has no [recipe] table")
     _check(header, given, use)
-    values = f", with = {_toml(dict(given))}" if given else ""
-    lines.append(f"recipes = [{{ use = {_toml(use)}{values} }}]")
+    values = f", with = {toml_text(dict(given))}" if given else ""
+    lines.append(f"recipes = [{{ use = {toml_text(use)}{values} }}]")
     if header.description:
         lines.insert(4, f"# {harmless(header.description)}")
     if left := [one for one in header.params if one not in given]:
@@ -69,7 +69,7 @@ _PACKAGES = (
 
 def _parameter(name: str, header: Header) -> str:
     param = header.params[name]
-    return f"#   {name} = {_toml(param.default)}" + (f"  # {harmless(param.help)}" if param.help else "")
+    return f"#   {name} = {toml_text(param.default)}" + (f"  # {harmless(param.help)}" if param.help else "")
 
 
 def _check(header: Header, given: Mapping[str, Any], use: str) -> None:
@@ -104,7 +104,8 @@ def _has_base(recipe: Recipe, shelves: Shelves, path: tuple[str, ...]) -> bool:
     )
 
 
-def _toml(value: Any) -> str:
+def toml_text(value: Any) -> str:
+    """A value as TOML writes it on one line, tables inline."""
     import tomli_w
 
     return (
@@ -117,12 +118,12 @@ def _toml(value: Any) -> str:
 def _inline(value: Any) -> str:
     if isinstance(value, dict):
         return (
-            "{ " + ", ".join(f"{_toml_key(key)} = {_toml(item)}" for key, item in value.items()) + " }"
+            "{ " + ", ".join(f"{_toml_key(key)} = {toml_text(item)}" for key, item in value.items()) + " }"
             if value
             else "{}"
         )
-    return "[" + ", ".join(map(_toml, value)) + "]"
+    return "[" + ", ".join(map(toml_text, value)) + "]"
 
 
 def _toml_key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml_text(key)

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 def options(parser: ArgumentParser) -> None:
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="what to start from; default: what fits the folder")
     parser.add_argument("--with", dest="with_", action="append", metavar="KEY=VALUE", help="a parameter of the recipe")
+    parser.add_argument("--from", dest="from_", metavar="DOCKERFILE", help="translate a Dockerfile")
+    parser.add_argument(
+        "--target", metavar="STAGE", help="with --from: the stage that becomes the image; default: the last"
+    )
 
 
 def run(app: App, args: Namespace) -> None:
@@ -29,6 +33,9 @@ def run(app: App, args: Namespace) -> None:
     file = Path(args.file or "stack.toml")
     if os.path.lexists(file):
         raise UsageError(f"{file} is there already", hints=(Hint("look at what it settles to", "stackbuild config"),))
+    if args.from_ is not None:
+        _import(app, args, file)
+        return
     app.settling = True
     folder = Path(os.path.abspath(file)).parent
     use, why = (args.recipe, "") if args.recipe else fitting(folder)
@@ -41,8 +48,30 @@ def run(app: App, args: Namespace) -> None:
     if why:
         app.listener(Note(f"{why} is there: {use} fits (`stackbuild recipe show {use}`)"))
     elif not use and (folder / "Dockerfile").is_file():
-        app.listener(Note("there is a Dockerfile: its packages and files are yours to name in stack.toml"))
+        app.listener(Note("there is a Dockerfile: `stackbuild init --from Dockerfile` translates it"))
     app.listener(Note(f"{file} is written; next: stackbuild up"))
+
+
+def _import(app: App, args: Namespace, file: Path) -> None:
+    """`--from`: says how much was carried over and what a person has to look at."""
+    from stackbuild.core.errors import UsageError
+    from stackbuild.core.events import Note
+    from stackbuild.core.files import new_file
+    from stackbuild.stack.from_dockerfile.read import read_dockerfile
+    from stackbuild.stack.from_dockerfile.translate import translate
+    from stackbuild.stack.from_dockerfile.write import write
+    from stackbuild.stack.scaffold import stack_name
+
+    if args.recipe or args.with_:
+        raise UsageError("--from takes no recipe", why="a Dockerfile says all by itself")
+    source = Path(args.from_)
+    imported = translate(read_dockerfile(source / "Dockerfile" if source.is_dir() else source), args.target or "")
+    text = write(imported, stack_name(Path(os.path.abspath(file)).parent), f"stackbuild init --from {args.from_}")
+    with new_file(file, durable=False) as out:
+        out.write(text.encode())
+    for line, what in imported.todo():
+        app.listener(Note(f"{imported.file}:{line}: {what}"))
+    app.listener(Note(f"{file} is written; next: stackbuild build"))
 
 
 def _pair(text: str) -> tuple[str, Any]:

@@ -1,0 +1,1 @@
+"""A Dockerfile translated into a stack.toml: read, decide, write; builds nothing and asks no registry."""
