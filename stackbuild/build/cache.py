@@ -6,11 +6,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from stackbuild.core.action import ActionResult, canonical
+from stackbuild.core.action import ActionResult, Blob, canonical
 from stackbuild.core.digest import Digest
 from stackbuild.plan.step import Inputs, LocalKind, Step, StepKind
 from stackbuild.store.objects import ObjectStore
 from stackbuild.store.records import Records, StoredResults
+
+
+def blobs_of(result: ActionResult) -> list[Blob]:
+    """All that must be here for a result to count: its outputs, and the layers of the image or base it stands for."""
+    layers = [Blob(Digest(item["digest"]), int(item["size"])) for item in result.facts.get("layers") or ()]
+    return list(dict.fromkeys([*result.outputs.values(), *layers]))
 
 
 class StepCache:
@@ -38,8 +44,7 @@ class StepCache:
         result = self._results.get(key)
         if result is None:
             return None
-        blobs = [*result.outputs.values()]
-        if all(any(store.has(blob) for store in self._stores) for blob in blobs):
+        if all(any(store.use(blob) for store in self._stores) for blob in blobs_of(result)):
             return result
         return None
 

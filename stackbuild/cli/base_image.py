@@ -113,7 +113,7 @@ def keep_image(app: App, image: Image) -> ActionResult:
     layers = []
     for number, layer in enumerate(image.layers):
         blob = Blob(layer.descriptor.digest, layer.descriptor.size)
-        if not app.blobs.has(blob):
+        if not app.blobs.use(blob):
             with closing(layer.open()) as stream:
                 app.blobs.put(stream, blob)
         outputs[f"layer {number}"] = blob

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackbuild.core.digest import Digest
-from stackbuild.core.errors import Hint, UsageError
+from stackbuild.core.errors import Hint, StackError, UsageError
 from stackbuild.core.events import Note, PhaseFinished, PhaseStarted
 from stackbuild.core.files import write_file
 from stackbuild.core.origin import Origin
@@ -49,6 +49,7 @@ def prepare(
     from stackbuild.store.scratch import sweep
 
     stack = app.stack()
+    app.protect()
     lock = lock_for(app, stack, locked=locked)
     plan = make_plan(stack, lock)
     if targets:
@@ -88,7 +89,22 @@ def build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
     app.layout.add(image.document, tag=f"{work.stack.name}:latest")
     announce(image, work.tools)
     _remember(app, work, image, args)
+    _keep_to_size(app, work.stack)
     return image
+
+
+def _keep_to_size(app: App, stack: Stack) -> None:
+    """See to build.max-cache-size. The image is made: that less could be freed is no reason to fail."""
+    from stackbuild.cli.keeping import keep_to_size
+    from stackbuild.report.cache import amount
+
+    try:
+        gone = keep_to_size(app, stack.build.max_cache_size)
+    except StackError as error:
+        app.listener(Note(f"nothing was pruned: {error}", "warning"))
+        return
+    if gone and gone.items:
+        app.listener(Note(f"freed {amount(gone.size)} of the store, as build.max-cache-size asks"))
 
 
 def _tell_gaps(app: App, work: Work) -> None:

@@ -21,6 +21,9 @@ COMMANDS = {
     "diff": "what differs between two locks",
     "config": "the settled settings and where each came from",
     "images": "the images in the store",
+    "tag": "one more name for an image of the store",
+    "rmi": "take names of images away",
+    "cache": "what the store holds: ls, du, prune, verify",
     "push": "push the image to a registry",
     "run": "start a container from any image",
     "ps": "the containers",
@@ -35,7 +38,7 @@ COMMANDS = {
     "init": "write a stack.toml that works",
     "schema": "the JSON Schema of stack.toml",
 }
-IN_NAMESPACE = frozenset(("up", "build", "run", "exec", "shell", "push", "stop", "restart", "down"))
+IN_NAMESPACE = frozenset(("up", "build", "run", "exec", "shell", "push", "stop", "restart", "down", "cache"))
 """Commands that own or enter other users' files: an ordinary user runs them in a user namespace."""
 
 

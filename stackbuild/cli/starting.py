@@ -60,6 +60,7 @@ def _last_image(app: App) -> Ready:
     from stackbuild.cli.base_image import image_config_and_folders
 
     stack = app.stack()
+    app.protect()
     name, _ = last_build(app, stack)
     digest, config, folders = image_config_and_folders(app, name)
     return _spec(app, stack, config, digest), folders

@@ -8,7 +8,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from stackbuild.stack.stack import Stack
     from stackbuild.store.objects import ObjectStore
     from stackbuild.store.trees import TreeStore
+    from stackbuild.store.uses import Uses
 
 DEFAULT_FILE = "stack.toml"
 
@@ -38,6 +39,8 @@ class App:
     def __init__(self, args: Namespace, environ: Mapping[str, str], listener: Listener) -> None:
         self.args, self.environ, self.listener = args, environ, listener
         self.started = time.time_ns()
+        self.ending = ExitStack()  # what is to be given back when the command ends
+        self._protected = False
         self.settling = False  # while recipes are fetched, registries are known from the machine's own config alone
         self.before_base: Stack | None = None  # the stack as settled without its image level
 
@@ -48,7 +51,9 @@ class App:
         from stackbuild.cli.progress import make
 
         with make(args.progress, quiet=args.quiet, verbose=args.verbose) as listener:
-            yield cls(args, environ, _notes_once(listener))
+            app = cls(args, environ, _notes_once(listener))
+            with app.ending:
+                yield app
 
     def show(self, value: Shown) -> None:
         """Data, on stdout."""
@@ -82,19 +87,31 @@ class App:
         """The blobs of images and of all results."""
         from stackbuild.store.objects import ObjectStore
 
-        return ObjectStore(self.paths.images / "blobs")
+        return ObjectStore(self.paths.images / "blobs", self.uses)
 
     @cached_property
     def downloads(self) -> ObjectStore:
         from stackbuild.store.objects import ObjectStore
 
-        return ObjectStore(self.paths.packages)
+        return ObjectStore(self.paths.packages, self.uses)
 
     @cached_property
     def trees(self) -> TreeStore:
         from stackbuild.store.trees import TreeStore
 
-        return TreeStore(self.paths.rootfs, self.paths.locks)
+        return TreeStore(self.paths.rootfs, self.paths.locks, self.uses)
+
+    @cached_property
+    def uses(self) -> Uses:
+        from stackbuild.store.uses import Uses
+
+        return Uses(self.paths.uses)
+
+    def protect(self) -> None:
+        """From now to the end of the command, nothing that it uses may be pruned by another."""
+        if not self._protected:
+            self._protected = True
+            self.ending.enter_context(self.uses.working())
 
     @cached_property
     def layout(self) -> Layout:
@@ -148,6 +165,7 @@ class App:
         """Config document and unpacked layers, lowest first, of an image of the store or of any place."""
         from stackbuild.cli.base_image import image_config_and_folders
 
+        self.protect()
         _, config, folders = image_config_and_folders(self, reference)
         return config, folders
 

@@ -51,7 +51,8 @@ class StorePaths:
 
     @property
     def steps(self) -> Path:
-        return self.root / "steps.v1"
+        """Results of steps by key. v1 had no check in each record."""
+        return self.root / "steps.v2"
 
     @property
     def packages(self) -> Path:
@@ -82,6 +83,11 @@ class StorePaths:
     @property
     def locks(self) -> Path:
         return self.root / "locks.v1"
+
+    @property
+    def uses(self) -> Path:
+        """When what was last used, and which builds run."""
+        return self.root / "uses.v1"
 
     @property
     def stamps(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import sys
+import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 from stackbuild.core.files import write_file
 from stackbuild.packages.package import Archive, Package
 
-MAGIC = b"stackbuild-index 1\n"
+MAGIC = b"stackbuild-index 2\n"
 _TABLES = ("offset", "own_start", "own", "provide_start", "provide", "base")
 
 
@@ -70,14 +71,9 @@ def build(records: Iterable[Record], skipped: int = 0) -> bytes:
         "lines": position,
         **{name: len(tables[name]) for name in _TABLES},
     }
-    parts = [
-        MAGIC,
-        json.dumps(head).encode().ljust(255) + b"\n",
-        *(tables[n].tobytes() for n in _TABLES),
-        names,
-        *lines,
-    ]
-    return b"".join(parts)
+    body = b"".join([*(tables[n].tobytes() for n in _TABLES), names, *lines])
+    head["crc"] = zlib.crc32(body)
+    return b"".join([MAGIC, json.dumps(head).encode().ljust(255) + b"\n", body])
 
 
 def _rows(rows: list[list[int]]) -> tuple[array[int], array[int]]:
@@ -100,6 +96,8 @@ class Index:
         head = json.loads(data[start : start + 256])
         if head["order"] != sys.byteorder:
             raise ValueError("an index of another machine")
+        if zlib.crc32(memoryview(data)[start + 256 :]) != head["crc"]:  # 1 ms for each MB
+            raise ValueError("a damaged index")
         self.skipped: int = head["skipped"]
         position = start + 256
         tables: dict[str, array[int]] = {}

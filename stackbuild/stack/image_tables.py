@@ -304,7 +304,7 @@ class Build(Table):
     """`[build]`: how it is built; nothing here reaches a byte of the image."""
 
     jobs: Annotated[int, Field(ge=0)] = Field(UNSAID, description="Steps at the same time; 0: one per processor.")
-    max_cache_size: Bytes | None = Field(None, description="What `cache prune` leaves; none: it frees by age alone.")
+    max_cache_size: Bytes | None = Field(None, description="What `cache prune` leaves, and each build; none: no limit.")
 
 
 class Registry(Table):

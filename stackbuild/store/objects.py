@@ -12,6 +12,7 @@ from stackbuild.core.digest import Digest, HashingWriter, chunks, digest_of_file
 from stackbuild.core.errors import NetworkError
 from stackbuild.core.files import host_error
 from stackbuild.core.paths import ensure
+from stackbuild.store.uses import Uses
 
 
 class ObjectStore:
@@ -20,8 +21,8 @@ class ObjectStore:
     An object gets its name only when all of it was written, so readers need no lock.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, uses: Uses | None = None) -> None:
+        self.root, self._uses = root, uses
 
     def path(self, digest: Digest) -> Path:
         """Where an object is, or would be."""
@@ -33,6 +34,10 @@ class ObjectStore:
             return os.stat(self.path(blob.digest)).st_size == blob.size
         except OSError:
             return False
+
+    def use(self, blob: Blob) -> bool:
+        """As `has`, and if it is here, nobody prunes it before this process's build ends."""
+        return self.has(blob) and (self._uses is None or self._uses.note(blob.digest, self.path(blob.digest)))
 
     def missing(self, blobs: list[Blob]) -> list[Blob]:
         return [blob for blob in blobs if not self.has(blob)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from stackbuild.core.action import ActionResult
@@ -30,6 +31,8 @@ class Records:
             return None
         try:
             os.utime(path)
+        except FileNotFoundError:  # dropped just now: whoever did so may have dropped what it names
+            return None
         except OSError:
             pass
         return data
@@ -44,7 +47,10 @@ class Records:
 
 
 class StoredResults:
-    """`ActionCache` of core/action.py: results of steps by plan key and by content key."""
+    """`ActionCache` of core/action.py: results of steps by plan key and by content key.
+
+    A record begins with the digest of what follows, so a damaged one is as good as none.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._records = Records(folder)
@@ -54,10 +60,39 @@ class StoredResults:
         if data is None:
             return None
         try:
-            return ActionResult.from_json(data)
-        except ValueError:  # a torn or foreign file: as good as none
+            return _checked(data)
+        except ValueError:  # a torn, damaged or foreign file
             self._records.drop(key)
             return None
 
     def put(self, key: Digest, result: ActionResult) -> None:
-        self._records.put(key, result.to_json())
+        data = result.to_json()
+        self._records.put(key, hex_of(digest_of(data)).encode() + b"\n" + data)
+
+    def all(self) -> Iterator[tuple[Digest, ActionResult, float]]:
+        """(key, result, when it was last looked up) of every sound record."""
+        for path in sorted(self._records.folder.glob("??/*")):
+            try:
+                used = path.stat().st_mtime
+                yield Digest(f"sha256:{path.parent.name}{path.name}"), _checked(path.read_bytes()), used
+            except (OSError, ValueError):
+                continue
+
+    def damaged(self) -> Iterator[Path]:
+        """Records that are not what was written."""
+        for path in sorted(self._records.folder.glob("??/*")):
+            try:
+                if not path.name.startswith("."):
+                    _checked(path.read_bytes())
+            except OSError:
+                continue
+            except ValueError:
+                yield path
+
+
+def _checked(data: bytes) -> ActionResult:
+    """Raises ValueError if a byte of a record was changed."""
+    head, _, body = data.partition(b"\n")
+    if head.decode("ascii", "replace") != hex_of(digest_of(body)):
+        raise ValueError("a damaged record")
+    return ActionResult.from_json(body)

@@ -12,6 +12,7 @@ from stackbuild.core.digest import Digest, hex_of
 from stackbuild.core.files import host_error
 from stackbuild.core.paths import ensure
 from stackbuild.store.locks import lock
+from stackbuild.store.uses import Uses
 
 
 class TreeStore:
@@ -21,8 +22,8 @@ class TreeStore:
     "flat" (a base image with all its layers applied; no whiteouts; named by chain ID).
     """
 
-    def __init__(self, root: Path, locks: Path) -> None:
-        self._root, self._locks = root, locks
+    def __init__(self, root: Path, locks: Path, uses: Uses | None = None) -> None:
+        self._root, self._locks, self._uses = root, locks, uses
 
     def path(self, digest: Digest, form: str) -> Path:
         return self._root / form / hex_of(digest)
@@ -44,11 +45,11 @@ class TreeStore:
     def ensure(self, digest: Digest, form: str, make: Callable[[Path], None]) -> Path:
         """The folder, made by `make(empty folder)` if it is not there; one maker at a time."""
         target = self.path(digest, form)
-        if target.is_dir():
+        if self._use(digest, form):
             return target
         ensure(target.parent)
         with lock(self._locks, f"tree-{form}-{hex_of(digest)}"):
-            if not target.is_dir():
+            if not self._use(digest, form):
                 fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=".new-"))
                 try:
                     os.chmod(fresh, 0o755)
@@ -58,6 +59,11 @@ class TreeStore:
                     remove_tree(fresh)
                     raise
         return target
+
+    def _use(self, digest: Digest, form: str) -> bool:
+        """Whether it is here; if so, nobody prunes it before this process's build ends."""
+        target = self.path(digest, form)
+        return target.is_dir() and (self._uses is None or self._uses.note(digest, target, form))
 
 
 def remove_tree(folder: Path) -> None:

@@ -36,7 +36,8 @@ class Fetch:
             return None
         if step.params.get("size") not in (None, size):
             return None
-        return ActionResult({"file": Blob(digest, size)}, {})
+        blob = Blob(digest, size)
+        return ActionResult({"file": blob}, {}) if self._downloads.use(blob) else None
 
     def perform(self, step: Step, results: Mapping[str, ActionResult]) -> ActionResult:
         self._get(step)

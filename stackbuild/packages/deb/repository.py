@@ -28,7 +28,7 @@ from stackbuild.packages.source import Source
 
 RELEASE_LIMIT = 32 << 20  # bytes
 INDEX_LIMIT = 4 << 30  # bytes of an uncompressed index, where the Release does not say
-INDEX_FORM = "1"  # of the cached form: goes up with every change of what build_index writes
+INDEX_FORM = "2"  # of the cached form: goes up with every change of what build_index writes
 
 
 @dataclass(frozen=True, slots=True)

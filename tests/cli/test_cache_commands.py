@@ -1,0 +1,129 @@
+"""`cache ls|du|prune|verify`, `tag`, `rmi`: a real store, its images kept, its damage found."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Stackbuild
+from tests.machine import REPOSITORY, need_root
+from tests.projects import write_tiny
+
+pytestmark = pytest.mark.root
+RUN = '[[layer]]\nname = "made"\nrun = ["echo made > /made"]\n'
+
+
+@pytest.fixture
+def built(stackbuild: Stackbuild) -> Stackbuild:
+    need_root()
+    write_tiny(stackbuild.folder, layers=RUN)
+    stackbuild("build")
+    return stackbuild
+
+
+def data(stackbuild: Stackbuild, *words: str, code: int = 0) -> Any:
+    return json.loads(stackbuild(*words, "--format", "json", code=code).out)
+
+
+def test_ls_and_du_tell_what_is_kept_and_what_can_go(built: Stackbuild) -> None:
+    items = data(built, "cache", "ls")
+    kept = [item for item in items if item["kept_by"] == "tag tiny:latest"]
+    assert len(kept) == 6  # manifest, config, four layers
+    assert {item["area"] for item in items} >= {"images", "rootfs.v1"}
+    total = data(built, "cache", "du")
+    assert total["can_go"] == sum(item["size"] for item in items if not item["kept_by"])
+    assert {area["name"] for area in total["areas"]} >= {"images", "steps.v2", "rootfs.v1"}
+    assert "tag tiny:latest" in built("cache", "ls").out and "CAN GO" in built("cache", "du").out
+
+
+def test_prune_leaves_the_tagged_image_and_rmi_lets_it_go(built: Stackbuild) -> None:
+    first = built("build").out
+    built("tag", "tiny", "safe:1")
+    would = data(built, "cache", "prune", "--all", "--dry-run")
+    gone = data(built, "cache", "prune", "--all")
+    assert {item["path"] for item in gone["items"]} == {item["path"] for item in would["items"]} and gone["size"] > 0
+    assert not [item for item in data(built, "cache", "ls") if not item["kept_by"]]
+    assert built("build", "--to", f"oci:{built.folder}/out").out == first  # nothing of the image was lost
+    built("rmi", "tiny")
+    assert "tag safe:1" in built("cache", "ls").out
+    built("rmi", "safe:1")
+    data(built, "cache", "prune", "--all")
+    assert data(built, "cache", "ls") == []
+    assert built("build").out == first
+    assert "did you" not in built("rmi", "nothing", code=2).err and "tiny:latest" in built("rmi", "tin", code=2).err
+
+
+def test_prune_wants_to_know_how_much(built: Stackbuild) -> None:
+    said = built("cache", "prune", code=2)
+    assert "--older-than" in said.err and "max-cache-size" in said.err
+    assert data(built, "cache", "prune", "--older-than", "7d")["items"] == []
+    (built.folder / "stack.toml").open("a").write('[build]\nmax-cache-size = "1kB"\n')
+    assert data(built, "cache", "prune")["items"]
+
+
+def test_a_build_keeps_the_store_to_its_limit(built: Stackbuild) -> None:
+    (built.folder / "site/index.html").write_bytes(b"a" * 400_000)
+    built("build")
+    text = (built.folder / "stack.toml").read_text()
+    (built.folder / "stack.toml").write_text(text + '[build]\nmax-cache-size = "1kB"\n')
+    (built.folder / "site/index.html").write_text("small\n")
+    ran = built("build")
+    assert "max-cache-size" in ran.err
+    assert built("build").out == ran.out
+    left = [path for path in built.store.rglob("index.html") if path.is_file()]
+    assert left and not [path for path in left if path.stat().st_size == 400_000]
+
+
+def layer_of(store: Path) -> Path:
+    index = json.loads((store / "images/index.json").read_text())
+    blobs = store / "images/blobs/sha256"
+    manifest = json.loads((blobs / index["manifests"][-1]["digest"][7:]).read_text())
+    return blobs / manifest["layers"][-1]["digest"][7:]
+
+
+def record_of(store: Path) -> Path:
+    return max((store / "steps.v2/results").glob("??/*"), key=lambda path: path.stat().st_mtime)
+
+
+def tree_of(store: Path) -> Path:
+    return next(path for path in (store / "rootfs.v1").rglob("made") if path.is_file())
+
+
+def flip(path: Path) -> None:
+    """One bit in the middle of a file; length and times stay."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    with open(path, "r+b") as file:
+        file.write(content)
+
+
+@pytest.mark.parametrize(("find", "area"), [(layer_of, "images"), (record_of, "steps.v2"), (tree_of, "rootfs.v1")])
+def test_verify_finds_one_flipped_bit_and_the_next_build_makes_it_again(
+    built: Stackbuild, find: Callable[[Path], Path], area: str
+) -> None:
+    first = built("build").out
+    assert data(built, "cache", "verify")["bad"] == []
+    flip(find(built.store))
+    bad = data(built, "cache", "verify")["bad"]
+    # The tree of a layer that is gone has nothing to be compared with, so it goes too.
+    assert {one["area"] for one in bad} - ({"rootfs.v1"} if area == "images" else set()) == {area}
+    assert all(one["dropped"] for one in bad)
+    assert data(built, "cache", "verify")["bad"] == []
+    assert built("build").out == first
+    assert built("build", "--to", f"oci:{built.folder}/out").out == first
+
+
+def test_the_commands_of_the_page_work(stackbuild: Stackbuild) -> None:
+    need_root()
+    write_tiny(stackbuild.folder, name="hello", layers=RUN)
+    stackbuild("build")
+    page = (REPOSITORY / "docs/howto/cache.md").read_text()
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
+    assert len(lines) == 9
+    for line in lines:
+        stackbuild(*line.split()[1:])
