@@ -143,6 +143,7 @@ def base_tree(app: App, stack: Stack, platform: str, *, newest: bool = False) ->
     from stackbuild.build.images import LayerFolders
     from stackbuild.lock.resolve import BaseTree
 
+    app.protect()
     image = find_image(app, stack, platform, None if newest else locked_digest(app, stack, platform))
     result = keep_image(app, image)
     [(_, folder)] = LayerFolders(app.blobs, app.trees, app.sandbox).of([result])

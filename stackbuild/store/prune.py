@@ -14,6 +14,7 @@ from stackbuild.store.records import Records, StoredResults
 from stackbuild.store.scratch import scratch_folder, sweep
 from stackbuild.store.uses import MARGIN, Uses
 
+SOON = 60.0  # seconds after which something half-made is nobody's, if no build runs
 SOONEST = 24 * 3600.0  # seconds after which something half-made is surely nobody's, if builds run
 
 
@@ -81,7 +82,7 @@ def delete(
             else:
                 gone.append(item)
         running = uses.oldest_build()
-        before = time.time() - SOONEST if running is not None else time.time() - 2 * MARGIN
+        before = time.time() - SOONEST if running is not None else time.time() - SOON
         for number, path in enumerate([*leftovers(paths, before), *(foreign_areas(paths) if everything else ())]):
             _move(path, trash / f"left-{number}")
         records = _drop_records(paths, {str(item.digest) for item in gone if item.form == "blob"} - {""})

@@ -20,7 +20,8 @@ from stackbuild.core.files import host_error
 from stackbuild.core.paths import ensure
 from stackbuild.store.locks import lock
 
-MARGIN = 1.0  # seconds by which a file system's clock may differ from ours
+MARGIN = 0.1  # seconds in which a file system's clock may stand still; both times that are compared are its own
+YOUNG = 2.0  # seconds in which a note's maker may not have locked it yet
 
 
 class Uses:
@@ -93,7 +94,7 @@ class Uses:
                 continue
             try:
                 began = os.fstat(fd).st_mtime
-                if began > time.time() - 2 * MARGIN:  # its maker may not have locked it yet
+                if began > time.time() - YOUNG:
                     found.append(began)
                     continue
                 fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
