@@ -130,6 +130,8 @@ class Checked:
             f"{'dropped' if bad.dropped else 'damaged'} {bad.area} {bad.path.name[:12]}: {bad.why}"
             for bad in self.done.bad
         ]
+        if self.done.orphans:
+            rows.append(f"dropped {self.done.orphans} unpacked layers whose blobs are gone")
         rows.append(f"{self.done.objects} objects, {amount(self.done.size)} read: {len(self.done.bad)} damaged")
         return "\n".join(rows)
 
@@ -138,6 +140,7 @@ class Checked:
             "v": 1,
             "objects": self.done.objects,
             "size": self.done.size,
+            "orphans": self.done.orphans,
             "bad": [
                 {"area": bad.area, "path": str(bad.path), "why": bad.why, "dropped": bad.dropped}
                 for bad in self.done.bad

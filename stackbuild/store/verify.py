@@ -30,10 +30,11 @@ class Bad:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """objects, size: how much was read."""
+    """objects, size: how much was read. orphans: unpacked layers that went because what they are made of is gone."""
 
     objects: int
     size: int
+    orphans: int
     bad: tuple[Bad, ...]
 
 
@@ -50,7 +51,7 @@ def verify(paths: StorePaths, items: list[Item], remake: Remake, check_index: Ch
     """
     bad: list[Bad] = []
     uses = Uses(paths.uses)
-    size = 0
+    size = orphans = 0
     blobs = [item for item in items if item.digest and item.form == "blob"]
     for item in blobs:
         size += item.size
@@ -67,20 +68,23 @@ def verify(paths: StorePaths, items: list[Item], remake: Remake, check_index: Ch
         if item.area == "rootfs.v1":
             size += item.size
             why = _tree_is_wrong(paths, item, layers.get((item.digest, item.form == "flat")), remake)
-            if why and not item.kept_by:
+            if why == UNKNOWN:  # not damaged, but nobody could tell; it would be believed once the layer is back
+                if not item.kept_by:
+                    _drop(item, why, uses)
+                    orphans += 1
+            elif why and not item.kept_by:
                 bad.append(_drop(item, why, uses))
-            elif why and why != UNKNOWN:
+            elif why:
                 bad.append(Bad(item.area, item.path, f"{why}; {item.kept_by} needs it", False))
         elif item.area == "indexes.v1" and (why := check_index(item.path)):
             item.path.unlink(missing_ok=True)
             bad.append(Bad(item.area, item.path, why, True))
-    records = 0
     results = StoredResults(paths.steps / "results")
     for path in results.damaged():
         path.unlink(missing_ok=True)
         bad.append(Bad(paths.steps.name, path, "the record is damaged", True))
     records = sum(1 for _ in results.all())
-    return Verified(len(items) + records, size, tuple(bad))
+    return Verified(len(items) + records, size, orphans, tuple(bad))
 
 
 UNKNOWN = "the layer that it was made of is gone"
