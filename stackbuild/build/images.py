@@ -98,7 +98,7 @@ class LayerFolders:
 
     def _open(self, blob: Blob) -> Any:
         try:
-            return self._blobs.open(blob)
+            return open(self._blobs.checked(blob), "rb")
         except FileNotFoundError:
             raise HostError(
                 f"the store lost the blob {blob.digest}", why="it was there a moment ago; was the store pruned by hand?"

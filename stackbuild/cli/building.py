@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackbuild.core.digest import Digest
-from stackbuild.core.errors import Hint, StackError, UsageError
+from stackbuild.core.errors import Hint, HostError, StackError, UsageError
 from stackbuild.core.events import Note, PhaseFinished, PhaseStarted
 from stackbuild.core.files import write_file
 from stackbuild.core.origin import Origin
@@ -63,7 +63,25 @@ def prepare(
 
 
 def build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
-    """Carry the work out and tag the image; None if only steps were asked for. Raises StackError."""
+    """Carry the work out and tag the image; None if only steps were asked for. Raises StackError.
+
+    An object of the store that turns out to be damaged is made again, and what needs it goes on.
+    """
+    tries = len(work.plan.steps)
+    while True:
+        try:
+            return _build(app, work, args)
+        except HostError as error:
+            tries -= 1
+            if not error.damaged or not tries:
+                raise
+            app.listener(Note(error.what, "warning"))
+            work = prepare(
+                app, targets=getattr(args, "target", ()), again=args.always_make, locked=args.locked, args=args
+            )
+
+
+def _build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
     from stackbuild.build.image import announce, carry_out, image_of
 
     if args.jobs is not None and args.jobs < 1:

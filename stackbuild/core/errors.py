@@ -85,9 +85,13 @@ class NetworkError(StackError):
 
 
 class HostError(StackError):
-    """The runtime, the host, the disk or the store cannot do it."""
+    """The runtime, the host, the disk or the store cannot do it.
+
+    damaged: an object of the store was not what its name says. It was dropped: to do the same again makes it anew.
+    """
 
     exit_code = 5
+    damaged = False
 
 
 class Interrupted(StackError):

@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 
 from stackbuild.core.action import Blob
 from stackbuild.core.digest import Digest, HashingWriter, chunks, digest_of_file, hex_of
-from stackbuild.core.errors import NetworkError
+from stackbuild.core.errors import Hint, HostError, NetworkError
 from stackbuild.core.files import host_error
 from stackbuild.core.paths import ensure
 from stackbuild.store.uses import Uses
@@ -23,6 +23,7 @@ class ObjectStore:
 
     def __init__(self, root: Path, uses: Uses | None = None) -> None:
         self.root, self._uses = root, uses
+        self._sound: set[Digest] = set()
 
     def path(self, digest: Digest) -> Path:
         """Where an object is, or would be."""
@@ -69,6 +70,7 @@ class ObjectStore:
                     raise
         except OSError as error:
             raise host_error(error, folder) from error
+        self._sound.add(blob.digest)
         return blob
 
     def put_bytes(self, data: bytes) -> Blob:
@@ -89,6 +91,27 @@ class ObjectStore:
             os.rename(path, self.path(blob.digest))
         except OSError as error:
             raise host_error(error, self.root) from error
+        self._sound.add(blob.digest)
+
+    def checked(self, blob: Blob) -> Path:
+        """The file of an object that is to be read, re-hashed once in the life of this `ObjectStore`.
+
+        Raises FileNotFoundError, and HostError (`damaged`) for one that is not what its name says: it is dropped.
+        """
+        path = self.path(blob.digest)
+        if blob.digest not in self._sound:
+            found, _ = digest_of_file(path)
+            if found != blob.digest:
+                path.unlink(missing_ok=True)
+                error = HostError(
+                    f"the store's {blob.digest} was damaged and is dropped",
+                    why=f"its content has the digest {found}",
+                    hints=[Hint("the next build makes it again; this looks for more", "stackbuild cache verify")],
+                )
+                error.damaged = True
+                raise error
+            self._sound.add(blob.digest)
+        return path
 
     def verify(self, digest: Digest) -> bool:
         """Re-hash an object; False if it is not what its name says. Reads all of it."""

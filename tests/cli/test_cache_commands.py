@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,3 +128,39 @@ def test_the_commands_of_the_page_work(stackbuild: Stackbuild) -> None:
     assert len(lines) == 9
     for line in lines:
         stackbuild(*line.split()[1:])
+
+
+def test_a_damaged_layer_is_found_when_it_is_needed_and_made_again(built: Stackbuild) -> None:
+    index = json.loads((built.store / "images/index.json").read_text())
+    blobs = built.store / "images/blobs/sha256"
+    lowest = blobs / json.loads((blobs / index["manifests"][-1]["digest"][7:]).read_text())["layers"][0]["digest"][7:]
+    whole = lowest.read_bytes()
+    shutil.rmtree(built.store / "rootfs.v1")  # so that it has to be unpacked
+    flip(lowest)
+    write_tiny(built.folder, layers=RUN.replace("echo made", "echo other"))
+    ran = built("build")
+    assert f"{lowest.name} was damaged" in ran.err and "copy/busybox" in ran.err
+    assert lowest.read_bytes() == whole
+    clean = built.at(store=built.store.with_name("clean"))
+    assert clean("build").out == ran.out
+
+
+def test_a_damaged_download_is_fetched_again_and_areas_of_other_versions_are_left_alone(built: Stackbuild) -> None:
+    (built.folder / "tool").write_bytes(b"tool" * 1000)
+    sha = hashlib.sha256(b"tool" * 1000).hexdigest()
+    layer = (
+        f'[[layer]]\nname = "tool"\nfetch = [{{ url = "file:{built.folder}/tool", sha256 = "{sha}", to = "/TO" }}]\n'
+    )
+    write_tiny(built.folder, layers=layer)
+    old = built.store / "steps.v1/results/aa/bb"
+    old.parent.mkdir(parents=True)
+    old.write_text("{}")
+    built("build")
+    flip(built.store / "packages.v1/sha256" / sha)
+    write_tiny(built.folder, layers=layer.replace("/TO", "/tool"))
+    ran = built("build")
+    assert f"{sha} was damaged" in ran.err
+    assert (built.store / "packages.v1/sha256" / sha).read_bytes() == b"tool" * 1000
+    assert old.read_text() == "{}" and "another version" in built("cache", "du").out
+    data(built, "cache", "prune", "--all")
+    assert not (built.store / "steps.v1").exists()

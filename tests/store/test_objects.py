@@ -11,7 +11,7 @@ import pytest
 
 from stackbuild.core.action import ActionResult, Blob
 from stackbuild.core.digest import Digest, digest_of
-from stackbuild.core.errors import NetworkError
+from stackbuild.core.errors import HostError, NetworkError
 from stackbuild.store.locks import Busy, lock
 from stackbuild.store.objects import ObjectStore
 from stackbuild.store.records import Records, StoredResults
@@ -109,3 +109,24 @@ def test_scratch_of_the_dead_is_swept_and_of_the_living_is_not(tmp_path: Path) -
         sweep(tmp_path)
         assert alive.is_dir() and not dead.exists()
     assert not alive.exists()
+
+
+def test_a_damaged_object_is_found_on_use_and_dropped(tmp_path: Path) -> None:
+    blob = ObjectStore(tmp_path).put(io.BytesIO(b"hello"))
+    ObjectStore(tmp_path).path(blob.digest).write_bytes(b"jello")
+    with pytest.raises(HostError, match="damaged") as caught:
+        ObjectStore(tmp_path).checked(blob)
+    assert caught.value.damaged and not ObjectStore(tmp_path).has(blob)
+
+
+def test_a_damaged_record_is_as_good_as_none(tmp_path: Path) -> None:
+    results = StoredResults(tmp_path)
+    key = digest_of(b"key")
+    results.put(key, ActionResult({}, {"diff_id": "x"}, 1.5))
+    (file,) = tmp_path.glob("??/*")
+    for place in range(len(file.read_bytes())):
+        content = bytearray(file.read_bytes())
+        content[place] ^= 1
+        file.write_bytes(content)
+        assert results.get(key) is None
+        results.put(key, ActionResult({}, {"diff_id": "x"}, 1.5))

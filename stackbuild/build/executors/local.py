@@ -74,7 +74,7 @@ class LocalExecutor:
     def _find(self, blob: Blob) -> Path:
         for store in (self._downloads, self._blobs):
             if store.has(blob):
-                return store.path(blob.digest)
+                return store.checked(blob)
         raise HostError(f"the store lost {blob.digest}", why="a step's input was there a moment ago")
 
     def _in_worker(self, action: Action, room: Room, work: Path) -> dict[str, Any]:
