@@ -10,6 +10,7 @@ from typing import Any
 
 from stackbuild.build.images import layer_results
 from stackbuild.build.scheduler import Scheduler, Tools
+from stackbuild.build.slots import Resources
 from stackbuild.core.action import ActionResult, Blob, canonical
 from stackbuild.core.digest import Digest, digest_of
 from stackbuild.core.events import ImageBuilt, PlanMade
@@ -38,12 +39,18 @@ class BuiltImage:
 
 
 def carry_out(
-    plan: Plan, forecast: Forecast, tools: Tools, *, jobs: int, keep_going: bool = False, again: bool = False
+    plan: Plan,
+    forecast: Forecast,
+    tools: Tools,
+    *,
+    resources: Resources,
+    keep_going: bool = False,
+    again: bool = False,
 ) -> Mapping[str, ActionResult]:
     """Run what must run. Returns results by step id. Raises StackError."""
     needed = len(forecast.outlooks) - forecast.count("unneeded")
     tools.listener(PlanMade(needed, forecast.count("cached")))
-    return Scheduler(plan, tools, jobs=jobs, keep_going=keep_going, again=again).build(forecast)
+    return Scheduler(plan, tools, resources=resources, keep_going=keep_going, again=again).build(forecast)
 
 
 def image_of(plan: Plan, results: Mapping[str, ActionResult], blobs: ObjectStore, name: str) -> BuiltImage:

@@ -11,6 +11,7 @@ from pathlib import Path
 from stackbuild.build.cache import StepCache
 from stackbuild.build.images import LayerFolders
 from stackbuild.build.output import Lines
+from stackbuild.build.slots import Resources
 from stackbuild.core.action import Action, ActionResult, Executor, Places, Room
 from stackbuild.core.errors import Hint, Interrupted, StackError, StepError
 from stackbuild.core.events import Listener, StepFailed, StepFinished, StepStarted
@@ -18,8 +19,8 @@ from stackbuild.plan.forecast import Forecast, Outlook
 from stackbuild.plan.graph import Plan
 from stackbuild.plan.step import ActionKind, LocalKind, Step, StepKind
 
-DOWNLOADS = 4  # kept-alive connections in use at once; more gain nothing (FACTS)
 SHELL = Hint("look at the tree as it was", "stackbuild build --shell-on-failure")
+SANDBOXED = frozenset(("configure", "run"))  # kinds whose commands run in a sandbox
 USUAL_SECONDS = {"configure": 2.0, "run": 2.0, "unpack": 0.5}  # of a step that was never built
 
 
@@ -39,11 +40,13 @@ class Tools:
 
 
 class Scheduler:
-    """One build. jobs: how many steps may use a processor at once (-j). keep_going: -k. again: -B."""
+    """One build. resources: what it may use at once. keep_going: -k. again: -B."""
 
-    def __init__(self, plan: Plan, tools: Tools, *, jobs: int, keep_going: bool = False, again: bool = False) -> None:
+    def __init__(
+        self, plan: Plan, tools: Tools, *, resources: Resources, keep_going: bool = False, again: bool = False
+    ) -> None:
         self._plan, self._tools = plan, tools
-        self._jobs, self._keep_going, self._again = jobs, keep_going, again
+        self._resources, self._keep_going, self._again = resources, keep_going, again
         self._results: dict[str, ActionResult] = {}
         self._errors: dict[str, StackError] = {}
 
@@ -71,16 +74,20 @@ class Scheduler:
 
     def _run(self, waiting: dict[str, Outlook]) -> None:
         running: dict[Future[ActionResult], str] = {}
+        limits, slots = self._resources, self._resources.slots
         self._weight = self._longest_paths()
-        with ThreadPoolExecutor(self._jobs) as work, ThreadPoolExecutor(DOWNLOADS) as downloads:
+        with ThreadPoolExecutor(limits.jobs) as work, ThreadPoolExecutor(limits.downloads) as downloads:
             try:
                 while waiting or running:
-                    self._start_ready(waiting, running, work, downloads)
+                    refused = self._start_ready(waiting, running, work, downloads)
                     if not running:
                         break  # the rest needs what failed
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    done, _ = wait(running, slots.poll if refused else None, FIRST_COMPLETED)
                     for future in done:
-                        self._collect(running.pop(future), future)
+                        id = running.pop(future)
+                        if self._plan.steps[id].kind != "fetch":
+                            slots.give()
+                        self._collect(id, future)
                     if self._errors and not self._keep_going:
                         raise next(iter(self._errors.values()))
             except BaseException:
@@ -88,6 +95,10 @@ class Scheduler:
                     future.cancel()
                 self._tools.executor.cancel()
                 raise
+            finally:
+                for id in running.values():
+                    if self._plan.steps[id].kind != "fetch":
+                        slots.give()
 
     def _start_ready(
         self,
@@ -95,20 +106,25 @@ class Scheduler:
         running: dict[Future[ActionResult], str],
         work: ThreadPoolExecutor,
         downloads: ThreadPoolExecutor,
-    ) -> None:
-        """Downloads start at once; of the rest as many as there are jobs, the longest way to the goal first."""
+    ) -> bool:
+        """Downloads start at once; of the rest what the resources allow, the longest way to the goal first.
+
+        Returns whether a processor was refused to a step that is ready."""
         ready = [o for o in waiting.values() if all(before in self._results for before in o.step.after)]
-        free = self._jobs - sum(self._plan.steps[id].kind != "fetch" for id in running.values())
+        sandboxes = self._resources.sandboxes - sum(self._plan.steps[id].kind in SANDBOXED for id in running.values())
         for outlook in sorted(ready, key=lambda o: -self._weight[o.step.id]):
-            id = outlook.step.id
-            if outlook.step.kind == "fetch":
+            id, kind = outlook.step.id, outlook.step.kind
+            if kind == "fetch":
                 running[downloads.submit(self._one, outlook)] = id
-            elif free > 0:
-                running[work.submit(self._one, outlook)] = id
-                free -= 1
-            else:
+            elif kind in SANDBOXED and sandboxes < 1:
                 continue
+            elif self._resources.slots.take():
+                running[work.submit(self._one, outlook)] = id
+                sandboxes -= kind in SANDBOXED
+            else:
+                return True
             del waiting[id]
+        return False
 
     def _longest_paths(self) -> dict[str, float]:
         """For each step the seconds from its start to the end of the plan, were there processors without end."""

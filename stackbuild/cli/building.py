@@ -83,10 +83,16 @@ def build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
 
 def _build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
     from stackbuild.build.image import announce, carry_out, image_of
+    from stackbuild.build.slots import resources
 
     if args.jobs is not None and args.jobs < 1:
         raise UsageError("-j needs a number from 1 up")
-    jobs = args.jobs or work.stack.build.jobs or os.cpu_count() or 1
+    said = work.stack.build
+    allowed = resources(
+        app.environ, asked=args.jobs, setting=said.jobs, sandboxes=said.sandboxes, downloads=said.downloads
+    )
+    if allowed.note:
+        app.listener(Note(allowed.note))
     started = time.monotonic()
     app.listener(PhaseStarted("build"))
     for path, origin in work.stack.overrides():
@@ -96,7 +102,7 @@ def _build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
         work.plan,
         work.forecast,
         work.tools,
-        jobs=jobs,
+        resources=allowed,
         keep_going=bool(getattr(args, "keep_going", False)),
         again=args.always_make,
     )

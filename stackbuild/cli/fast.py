@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from stackbuild.run.container import Container
 
 MARGIN_NS = 50_000_000  # a file system's clock may tick slower than ours
-ONCE = ("target", "secret", "to", "push", "metadata_file", "always_make", "dry_run", "no_build", "shell_on_failure")
+ONCE = (
+    "target",
+    "secret",
+    "to",
+    "push",
+    "metadata_file",
+    "always_make",
+    "dry_run",
+    "no_build",
+    "shell_on_failure",
+    "watch",
+)
 """Options with which a command does more, or something else, than bring the image or the lock up to date."""
 
 

@@ -9,6 +9,8 @@ from stackbuild.cli.output import show
 from stackbuild.core.events import ContainerStateChanged, Event, Listener, Note
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stackbuild.run.container import Container
     from stackbuild.run.watch import Asked
 
@@ -48,10 +50,18 @@ def addresses(container: Container) -> tuple[str, ...]:
     return tuple(found)
 
 
-def attach_to(container: Container, how: str, listener: Listener, asked: Asked | None = None) -> int:
-    """Stream its log until it ends; Ctrl-C stops it. Returns the container's own exit code.
+def attach_to(
+    container: Container,
+    how: str,
+    listener: Listener,
+    asked: Asked | None = None,
+    *,
+    until: Callable[[], bool] = lambda: False,
+    since: float | None = None,
+) -> int | None:
+    """Stream its log until it ends; Ctrl-C stops it. Returns the container's own exit code; None: `until` said so.
 
-    asked: the signals that were counted since before it was started."""
+    asked: the signals that were counted since before it was started. since: as run/watch.py's attach."""
     from stackbuild.cli.terminal import output
     from stackbuild.run.watch import attach
 
@@ -63,4 +73,6 @@ def attach_to(container: Container, how: str, listener: Listener, asked: Asked |
 
     if how == "unchanged":
         listener(Note(f"{container.name} is already running, and nothing has changed"))
-    return attach(container, output, listen, since=0.0 if how == "unchanged" else None, asked=asked)
+    if how == "unchanged" and since is None:
+        since = 0.0
+    return attach(container, output, listen, since=since, asked=asked, until=until)

@@ -51,7 +51,7 @@ class App:
         from stackbuild.cli.progress import make
 
         with make(args.progress, quiet=args.quiet, verbose=args.verbose) as listener:
-            app = cls(args, environ, _notes_once(listener))
+            app = cls(args, environ, NotesOnce(listener))
             with app.ending:
                 yield app
 
@@ -212,15 +212,16 @@ class App:
         return make_tools(self, secrets or {}, **more)
 
 
-def _notes_once(listener: Listener) -> Listener:
-    """The same note (a relaxation of the host's, say) is worth reading once in a command."""
-    said: set[Event] = set()
+class NotesOnce:
+    """A listener: the same note (a relaxation of the host's, say) is worth reading once in a command."""
 
-    def listen(event: Event) -> None:
+    def __init__(self, listener: Listener) -> None:
+        self.all = listener
+        self._said: set[Event] = set()
+
+    def __call__(self, event: Event) -> None:
         if isinstance(event, Note):
-            if event in said:
+            if event in self._said:
                 return
-            said.add(event)
-        listener(event)
-
-    return listen
+            self._said.add(event)
+        self.all(event)

@@ -103,8 +103,9 @@ def attach(
     *,
     since: float | None = None,
     asked: Asked | None = None,
-) -> int:
-    """In the foreground: stream its log until it ends, and give back its exit code.
+    until: Callable[[], bool] = lambda: False,
+) -> int | None:
+    """In the foreground: stream its log until it ends, and give back its exit code; None when `until` says so first.
 
     since: seconds since 1970 from which on the log is shown; None: from this start on. asked: signals that
     are counted since before the container was started, by a caller that has entered it. SIGINT and SIGTERM stop the
@@ -126,6 +127,8 @@ def attach(
             if signals.times > done:
                 done = signals.times
                 ask_to_stop(container, 0.0 if done > 1 else None)
+            elif not done and until():
+                return None
             time.sleep(POLL)
     listener(ContainerStateChanged(container.name, "exited", state.detail or f"exit code {state.exit_code}"))
     return 137 if state.exit_code is None else state.exit_code

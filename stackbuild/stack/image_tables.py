@@ -304,6 +304,10 @@ class Build(Table):
     """`[build]`: how it is built; nothing here reaches a byte of the image."""
 
     jobs: Annotated[int, Field(ge=0)] = Field(UNSAID, description="Steps at the same time; 0: one per processor.")
+    sandboxes: Annotated[int, Field(ge=0)] = Field(
+        UNSAID, description="Of these, how many may run commands in a sandbox; 0: all."
+    )
+    downloads: Annotated[int, Field(ge=0)] = Field(UNSAID, description="Downloads at the same time; 0: 4.")
     max_cache_size: Bytes | None = Field(None, description="What `cache prune` leaves, and each build; none: no limit.")
 
 

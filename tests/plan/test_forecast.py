@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stackbuild.build.scheduler import Scheduler, Tools
+from stackbuild.build.slots import Count, Resources
 from stackbuild.core.errors import StepError, UsageError
 from stackbuild.core.events import Event, StepFailed
 from stackbuild.plan.forecast import Forecast, forecast
@@ -35,7 +36,9 @@ class World:
         """The steps that ran, sorted."""
         self.kind.ran.clear()
         tools = Tools({"say": self.kind}, self.memory, Idle(), None, self.events.append)  # type: ignore[arg-type]
-        Scheduler(plan, tools, jobs=jobs, again=again, keep_going=keep_going).build(self.look(plan, again=again))
+        Scheduler(plan, tools, resources=Resources(Count(jobs), jobs, jobs), again=again, keep_going=keep_going).build(
+            self.look(plan, again=again)
+        )
         return sorted(self.kind.ran)
 
 

@@ -20,6 +20,7 @@ def building_options(parser: ArgumentParser) -> None:
         "--secret", action="append", default=[], metavar="id=ID,src=FILE|env=NAME", help="a secret for `run` layers"
     )
     parser.add_argument("--shell-on-failure", action="store_true", help="when a step fails, a shell in its tree")
+    parser.add_argument("--watch", action="store_true", help="again whenever a file that it read changes")
 
 
 def options(parser: ArgumentParser) -> None:
@@ -38,22 +39,30 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(app: App, args: Namespace) -> int | None:
-    from stackbuild.cli.building import build, prepare, send
-    from stackbuild.cli.results import Built
-
     if args.dry_run:
         from stackbuild.cli.commands import plan
 
         plan.run(app, args)
         return None
+    if args.watch:
+        from stackbuild.cli.watching import again_and_again
+
+        again_and_again(app, args, lambda now: _once(now, args))
+    _once(app, args)
+    return None
+
+
+def _once(app: App, args: Namespace) -> None:
+    from stackbuild.cli.building import build, prepare, send
+    from stackbuild.cli.results import Built
+
     work = prepare(app, targets=args.target, again=args.always_make, locked=args.locked, args=args)
     image = build(app, work, args)
     if image is None:  # steps were asked for, not the image
-        return None
+        return
     sent = send(app, work.stack, image, args.to, push=args.push)
     app.show(Built(image.name, image.digest, image.size, sent))
     if args.metadata_file:
         from stackbuild.cli.building import write_metadata
 
         write_metadata(args.metadata_file, image)
-    return None

@@ -71,7 +71,7 @@ def run(app: App, args: Namespace) -> int:
             join(terminal, stdin=args.interactive)
             line.close()
             return wait(made)
-        return attach(made, output, app.listener)
+        return attach(made, output, app.listener) or 0
     finally:
         if args.rm:
             down(made, app.paths)

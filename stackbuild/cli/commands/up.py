@@ -24,13 +24,20 @@ def options(parser: ArgumentParser) -> None:
 def run(app: App, args: Namespace) -> int:
     from stackbuild.cli.reaching import attach_to, tell_where
     from stackbuild.cli.starting import get_ready, start
+    from stackbuild.core.errors import UsageError
     from stackbuild.run.watch import Asked, wait_healthy
 
+    if args.watch:
+        from stackbuild.cli.watching import up_again_and_again
+
+        if args.detach or args.no_build:
+            raise UsageError("--watch stays in the foreground and builds", why="-d and --no-build do not")
+        return up_again_and_again(app, args)
     ready = get_ready(app, args)
     if not args.detach:
         with Asked() as asked:  # from here on Ctrl-C means the container
             started = start(app, args, ready)
-            return attach_to(started.container, started.how, app.listener, asked)
+            return attach_to(started.container, started.how, app.listener, asked) or 0
     started = start(app, args, ready)
     if args.wait:
         wait_healthy(started.container, args.wait_timeout, app.listener)

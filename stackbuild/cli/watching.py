@@ -1,0 +1,156 @@
+"""`--watch`: build (and start) again whenever a file that was read has changed; looks by `stat`, as stamps do."""
+
+from __future__ import annotations
+
+import os
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stackbuild.core.errors import Interrupted, StackError
+from stackbuild.core.events import Note
+from stackbuild.core.stamps import signature
+
+if TYPE_CHECKING:
+    from stackbuild.cli.wiring import App
+    from stackbuild.run.container import Container
+
+PAUSE = 0.3  # seconds between two looks
+SHARE = 20  # a look may take one twentieth of the time
+
+
+class Changes:
+    """Whether something that a round read has changed since it was read. Cost of a look: one lstat for each file."""
+
+    def __init__(self, app: App) -> None:
+        self.files, self._written = _files_of(app)
+        self._before = {file: signature(file) for file in self.files}
+        # What was saved while the round ran may have been read before it was.
+        read = [(file, mark) for file, mark in self._before.items() if file not in self._written and mark is not None]
+        self._late = next((file for file, mark in read if max(mark[3:]) >= app.started), "")
+        self._next, self.found = 0.0, ""
+
+    def __call__(self) -> bool:
+        """Looks at most every PAUSE seconds; False in between."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self.found = self._late or next((file for file, mark in self._before.items() if signature(file) != mark), "")
+        self._next = time.monotonic() + max(PAUSE, SHARE * (time.monotonic() - now))
+        return bool(self.found)
+
+    def tell(self, app: App) -> None:
+        """Which file it was."""
+        from stackbuild.cli.wiring import NotesOnce
+
+        listener = app.listener.all if isinstance(app.listener, NotesOnce) else app.listener
+        listener(Note(f"{os.path.relpath(self.found)} has changed"))  # worth reading each time
+
+    def wait(self, asked: Callable[[], bool] = lambda: False) -> None:
+        """Until something changes, or `asked` says to stop."""
+        while not self() and not asked():
+            time.sleep(PAUSE / 3)
+
+
+def _files_of(app: App) -> tuple[tuple[str, ...], frozenset[str]]:
+    """What a round read, as far as it came, and what of it the round writes itself."""
+    known = app.__dict__
+    read: set[Path] = {app.project_file}
+    written: set[Path] = set()
+    if "_stack" in known:
+        stack = app.stack()
+        read.update(stack.read)
+        written.add(stack.lock_file)
+    else:  # it could not be settled: a recipe or profile beside the stack file may mend it
+        read.update(_beside(app.project_file.parent))
+    if "project_files" in known:
+        read.update(app.project_files.looked_at)
+    names = (tuple(sorted(map(str, read | written))), frozenset(map(str, written)))
+    return names
+
+
+def _beside(folder: Path) -> Iterable[Path]:
+    try:
+        return [one for one in folder.iterdir() if one.suffix in (".toml", ".j2", ".env") or one.name == "recipes"]
+    except OSError:
+        return ()
+
+
+def again_and_again(app: App, args: Namespace, once: Callable[[App], Any]) -> None:
+    """Do it now and after every change, until Ctrl-C. What fails is shown, and tried again when something changes."""
+    while True:
+        now = _fresh(app)
+        _try(now, args, once)
+        changes = Changes(now)
+        app.listener(Note(f"watching {len(changes.files)} files and folders; Ctrl-C ends"))
+        changes.wait()
+        changes.tell(app)
+
+
+def _fresh(app: App) -> App:
+    """A new run of the same command line: nothing of the last one is believed."""
+    from stackbuild.cli.wiring import App
+
+    return App(app.args, app.environ, app.listener)
+
+
+def _try(app: App, args: Namespace, once: Callable[[App], Any]) -> Any:
+    """What `once` gives; None if it failed, which is shown."""
+    from stackbuild.cli.main import fail
+
+    try:
+        with app.ending:
+            return once(app)
+    except Interrupted:
+        raise
+    except StackError as error:
+        fail(error, args)
+        return None
+
+
+def up_again_and_again(app: App, args: Namespace) -> int:
+    """In the foreground: its log; each change builds again and replaces the container. Ctrl-C stops it.
+
+    Returns the container's exit code after Ctrl-C. A build that fails leaves the container running."""
+    from stackbuild.run.lifecycle import stop
+
+    container: Container | None = None
+    while True:
+        try:
+            container, code, over = _up_once(_fresh(app), args, container)
+        except KeyboardInterrupt:  # while it was built
+            if container is not None:
+                stop(container, app.paths)
+            raise
+        if over:
+            return 130 if code is None else code
+
+
+def _up_once(app: App, args: Namespace, before: Container | None) -> tuple[Container | None, int | None, bool]:
+    """Build, start, follow until something changes: the container that runs now, its exit code, and whether to end."""
+    from stackbuild.cli.reaching import attach_to
+    from stackbuild.cli.starting import get_ready, start
+    from stackbuild.run.watch import Asked
+
+    ready = _try(app, args, lambda now: get_ready(now, args))
+    changes = Changes(app)
+    with Asked() as asked:
+        now = time.time()
+        started = _try(app, args, lambda now: start(now, args, ready)) if ready else None
+        container = started.container if started else before
+        code = None
+        if container is not None:
+            # A log that was shown up to now goes on from here.
+            how = started.how if started else "unchanged"
+            since = now if before is not None and how == "unchanged" else None
+            code = attach_to(container, how, app.listener, asked, until=changes, since=since)
+            if code is None:
+                changes.tell(app)
+        if not asked.times and (code is not None or container is None):
+            app.listener(Note("waiting for a change; Ctrl-C ends"))
+            changes.wait(lambda: asked.times > 0)
+            if changes.found:
+                changes.tell(app)
+        return container, code, asked.times > 0
