@@ -24,8 +24,12 @@ SHARE = 20  # a look may take one twentieth of the time
 class Changes:
     """Whether something that a round read has changed since it was read. Cost of a look: one lstat for each file."""
 
-    def __init__(self, app: App) -> None:
-        self.files, self._written = _files_of(app)
+    def __init__(self, app: App, before: Changes | None = None, *, failed: bool = False) -> None:
+        """failed: the round did not come to its end, so what an earlier one read and the folder itself count, too."""
+        files, self._written = _files_of(app)
+        if failed:
+            files |= {str(app.project_file.parent), *(before.files if before else ())}
+        self.files = tuple(sorted(files))
         self._before = {file: signature(file) for file in self.files}
         # What was saved while the round ran may have been read before it was.
         read = [(file, mark) for file, mark in self._before.items() if file not in self._written and mark is not None]
@@ -54,7 +58,7 @@ class Changes:
             time.sleep(PAUSE / 3)
 
 
-def _files_of(app: App) -> tuple[tuple[str, ...], frozenset[str]]:
+def _files_of(app: App) -> tuple[set[str], set[str]]:
     """What a round read, as far as it came, and what of it the round writes itself."""
     known = app.__dict__
     read: set[Path] = {app.project_file}
@@ -67,8 +71,7 @@ def _files_of(app: App) -> tuple[tuple[str, ...], frozenset[str]]:
         read.update(_beside(app.project_file.parent))
     if "project_files" in known:
         read.update(app.project_files.looked_at)
-    names = (tuple(sorted(map(str, read | written))), frozenset(map(str, written)))
-    return names
+    return set(map(str, read | written)), set(map(str, written))
 
 
 def _beside(folder: Path) -> Iterable[Path]:
@@ -80,10 +83,11 @@ def _beside(folder: Path) -> Iterable[Path]:
 
 def again_and_again(app: App, args: Namespace, once: Callable[[App], Any]) -> None:
     """Do it now and after every change, until Ctrl-C. What fails is shown, and tried again when something changes."""
+    changes: Changes | None = None
     while True:
         now = _fresh(app)
-        _try(now, args, once)
-        changes = Changes(now)
+        done = _try(now, args, lambda one: once(one) or True)
+        changes = Changes(now, changes, failed=not done)
         app.listener(Note(f"watching {len(changes.files)} files and folders; Ctrl-C ends"))
         changes.wait()
         changes.tell(app)
@@ -117,9 +121,10 @@ def up_again_and_again(app: App, args: Namespace) -> int:
     from stackbuild.run.lifecycle import stop
 
     container: Container | None = None
+    changes: Changes | None = None
     while True:
         try:
-            container, code, over = _up_once(_fresh(app), args, container)
+            container, changes, code, over = _up_once(_fresh(app), args, container, changes)
         except KeyboardInterrupt:  # while it was built
             if container is not None:
                 stop(container, app.paths)
@@ -128,14 +133,16 @@ def up_again_and_again(app: App, args: Namespace) -> int:
             return 130 if code is None else code
 
 
-def _up_once(app: App, args: Namespace, before: Container | None) -> tuple[Container | None, int | None, bool]:
-    """Build, start, follow until something changes: the container that runs now, its exit code, and whether to end."""
+def _up_once(
+    app: App, args: Namespace, before: Container | None, last: Changes | None
+) -> tuple[Container | None, Changes, int | None, bool]:
+    """Build, start, follow until something changes: the container that runs now, its exit code, whether to end."""
     from stackbuild.cli.reaching import attach_to
     from stackbuild.cli.starting import get_ready, start
     from stackbuild.run.watch import Asked
 
     ready = _try(app, args, lambda now: get_ready(now, args))
-    changes = Changes(app)
+    changes = Changes(app, last, failed=not ready)
     with Asked() as asked:
         now = time.time()
         started = _try(app, args, lambda now: start(now, args, ready)) if ready else None
@@ -153,4 +160,4 @@ def _up_once(app: App, args: Namespace, before: Container | None) -> tuple[Conta
             changes.wait(lambda: asked.times > 0)
             if changes.found:
                 changes.tell(app)
-        return container, code, asked.times > 0
+        return container, changes, code, asked.times > 0
