@@ -29,7 +29,7 @@ class Changes:
         files, self._written = _files_of(app)
         if failed:
             files |= {str(app.project_file.parent), *(before.files if before else ())}
-        self.files = tuple(sorted(files))
+        self.files: tuple[str, ...] = tuple(sorted(files))
         self._before = {file: signature(file) for file in self.files}
         # What was saved while the round ran may have been read before it was.
         read = [(file, mark) for file, mark in self._before.items() if file not in self._written and mark is not None]
