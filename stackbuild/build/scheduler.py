@@ -132,7 +132,7 @@ class Scheduler:
         for step in reversed(self._plan.order()):
             seconds = self._tools.cache.last_seconds(step)
             own = USUAL_SECONDS.get(step.kind, 0.1) if seconds is None else seconds
-            weight[step.id] = own + max((weight[after] for after in self._plan.graph.successors(step.id)), default=0.0)
+            weight[step.id] = own + max((weight[after] for after in self._plan.readers[step.id]), default=0.0)
         return weight
 
     def _collect(self, id: str, future: Future[ActionResult]) -> None:

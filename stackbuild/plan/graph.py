@@ -3,43 +3,89 @@
 from __future__ import annotations
 
 import difflib
+import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-
-import networkx as nx
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.plan.step import Step
 
+if TYPE_CHECKING:
+    import networkx as nx
+
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps by id, the edges between them, and the steps whose results are wanted.
-
-    graph: an edge from each step to every step that reads its result. goals: ids, in order.
-    """
+    """Steps by id, and the steps whose results are wanted. goals: ids, in order."""
 
     steps: Mapping[str, Step]
-    graph: nx.DiGraph[str]
     goals: tuple[str, ...]
 
     @classmethod
     def of(cls, steps: Iterable[Step], goals: Iterable[str]) -> Plan:
         """Raises ValueError if an id is unknown or the steps need each other in a circle (a planner's bug)."""
-        by_id = {step.id: step for step in steps}
+        plan = cls({step.id: step for step in steps}, tuple(goals))
+        unknown = {before for step in plan.steps.values() for before in step.after} - plan.steps.keys()
+        if unknown:
+            raise ValueError(f"not a plan: {unknown}")
+        if len(plan.order()) < len(plan.steps):
+            import networkx as nx
+
+            raise ValueError(f"not a plan: {nx.find_cycle(plan.graph)}")
+        return plan
+
+    @cached_property
+    def graph(self) -> nx.DiGraph[str]:
+        """An edge from each step to every step that reads its result. For drawing and asking: it costs an import."""
+        import networkx as nx
+
         graph: nx.DiGraph[str] = nx.DiGraph()
-        graph.add_nodes_from(by_id)
-        for step in by_id.values():
-            graph.add_edges_from((before, step.id) for before in step.after)
-        unknown = set(graph) - set(by_id)
-        if unknown or not nx.is_directed_acyclic_graph(graph):
-            raise ValueError(f"not a plan: {unknown or nx.find_cycle(graph)}")
-        return cls(by_id, graph, tuple(goals))
+        graph.add_nodes_from(self.steps)
+        graph.add_edges_from((before, step.id) for step in self.steps.values() for before in step.after)
+        return graph
+
+    @cached_property
+    def readers(self) -> Mapping[str, tuple[str, ...]]:
+        """For each step the ids of those that read its result: the edges of `graph`, without networkx."""
+        found: dict[str, list[str]] = {id: [] for id in self.steps}
+        for step in self.steps.values():
+            for before in step.after:
+                found[before].append(step.id)
+        return {id: tuple(after) for id, after in found.items()}
 
     def order(self) -> tuple[Step, ...]:
-        """All steps, each after all that it needs; always the same order for the same plan."""
-        place = {id: number for number, id in enumerate(self.steps)}
-        return tuple(self.steps[id] for id in nx.lexicographical_topological_sort(self.graph, key=place.__getitem__))
+        """All steps, each after all that it needs; always the same order for the same plan: as they were planned."""
+        return self._order
+
+    @cached_property
+    def _order(self) -> tuple[Step, ...]:
+        ids = list(self.steps)
+        place = {id: number for number, id in enumerate(ids)}
+        left = {step.id: len(step.after) for step in self.steps.values()}
+        ready = [place[id] for id, count in left.items() if not count]
+        heapq.heapify(ready)
+        found: list[Step] = []
+        while ready:
+            id = ids[heapq.heappop(ready)]
+            found.append(self.steps[id])
+            for after in self.readers[id]:
+                left[after] -= 1
+                if not left[after]:
+                    heapq.heappush(ready, place[after])
+        return tuple(found)
+
+    def needed_by(self, goals: Iterable[str]) -> set[str]:
+        """These steps and all that they need."""
+        found: set[str] = set()
+        queue = list(goals)
+        while queue:
+            id = queue.pop()
+            if id not in found:
+                found.add(id)
+                queue += self.steps[id].after
+        return found
 
     def towards(self, targets: Iterable[str]) -> Plan:
         """The part of the plan that these targets need. A target is a step id or a layer's name.
@@ -59,5 +105,5 @@ class Plan:
                     or [Hint("list the steps", "stackbuild plan")],
                 )
             goals += found if found[0].startswith(f"{target}/") else found[-1:]
-        wanted = set(goals).union(*(nx.ancestors(self.graph, goal) for goal in goals))
+        wanted = self.needed_by(goals)
         return Plan.of((step for step in self.steps.values() if step.id in wanted), dict.fromkeys(goals))
