@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from stackbuild.core.action import ActionResult, Blob, canonical
+from stackbuild.build.entries import entry_blobs
+from stackbuild.core.action import ActionResult, canonical
 from stackbuild.core.digest import Digest
 from stackbuild.plan.step import Inputs, LocalKind, Step, StepKind
 from stackbuild.store.objects import ObjectStore
 from stackbuild.store.records import Records, StoredResults
 
-
-def blobs_of(result: ActionResult) -> list[Blob]:
-    """All that must be here for a result to count: its outputs, and the layers of the image or base it stands for."""
-    layers = [Blob(Digest(item["digest"]), int(item["size"])) for item in result.facts.get("layers") or ()]
-    return list(dict.fromkeys([*result.outputs.values(), *layers]))
+if TYPE_CHECKING:
+    from stackbuild.build.remote_cache import RemoteCache
 
 
 class StepCache:
@@ -29,7 +28,10 @@ class StepCache:
         stores: tuple[ObjectStore, ...],
         kinds: Mapping[str, StepKind],
         stack: str,
+        remote: RemoteCache | None = None,
     ) -> None:
+        self._remote = remote
+        self._made: list[tuple[Digest, ActionResult]] = []
         self._results, self._history, self._stores = results, history, stores
         self._kinds, self._stack = kinds, stack
 
@@ -42,17 +44,29 @@ class StepCache:
         if isinstance(kind, LocalKind) and (told := kind.known(step)) is not None:
             return told
         result = self._results.get(key)
-        if result is None:
-            return None
-        if all(any(store.use(blob) for store in self._stores) for blob in blobs_of(result)):
+        if result is not None and all(any(store.use(blob) for store in self._stores) for blob in entry_blobs(result)):
             return result
-        return None
+        if self._remote is None or isinstance(kind, LocalKind):
+            return None
+        result = self._remote.get(key)
+        if result is not None and self._remote.fetches:
+            self._results.put(key, result)
+        return result
+
+    def send(self, goals: Iterable[tuple[Digest, ActionResult]]) -> None:
+        """Give the remote cache what was made, and the goals whether made or not; the image comes last."""
+        if self._remote is not None:
+            self._remote.put_all(self._made)
+            self._remote.put_all([*goals])
+            self._made = []
 
     def keep(self, step: Step, plan_key: Digest, content_key: Digest, inputs: Inputs, result: ActionResult) -> None:
         """Write a result under both keys, and what was hashed for the next *why*."""
         self._results.put(content_key, result)
         if plan_key != content_key:
             self._results.put(plan_key, result)
+        if self._remote is not None and self._remote.writes and not isinstance(self._kinds[step.kind], LocalKind):
+            self._made += [(key, result) for key in dict.fromkeys([content_key, plan_key])]
         self._history.put(self._name(step), canonical({"inputs": asdict(inputs), "seconds": result.seconds}))
 
     def last(self, step: Step) -> Inputs | None:

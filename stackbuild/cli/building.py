@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackbuild.core.digest import Digest
-from stackbuild.core.errors import Hint, HostError, StackError, UsageError
+from stackbuild.core.errors import Hint, HostError, StackError, StepError, UsageError
 from stackbuild.core.events import Note, PhaseFinished, PhaseStarted
 from stackbuild.core.files import write_file
 from stackbuild.core.origin import Origin
@@ -84,6 +84,7 @@ def build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
 def _build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
     from stackbuild.build.image import announce, carry_out, image_of
     from stackbuild.build.slots import resources
+    from stackbuild.cli.remote_cache import share
 
     if args.jobs is not None and args.jobs < 1:
         raise UsageError("-j needs a number from 1 up")
@@ -98,14 +99,19 @@ def _build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
     for path, origin in work.stack.overrides():
         app.listener(Note(f"{'.'.join(path)} is set by {origin}: this is not the image that the project describes"))
     _tell_gaps(app, work)
-    results = carry_out(
-        work.plan,
-        work.forecast,
-        work.tools,
-        resources=allowed,
-        keep_going=bool(getattr(args, "keep_going", False)),
-        again=args.always_make,
-    )
+    try:
+        results = carry_out(
+            work.plan,
+            work.forecast,
+            work.tools,
+            resources=allowed,
+            keep_going=bool(getattr(args, "keep_going", False)),
+            again=args.always_make,
+        )
+    except StepError:
+        share(app, work, {})  # what did not fail need not be made again elsewhere
+        raise
+    share(app, work, results)
     app.listener(PhaseFinished("build", time.monotonic() - started))
     if any(work.plan.steps[goal].kind != "assemble" for goal in work.plan.goals):
         return None

@@ -26,6 +26,7 @@ ONCE = (
     "secret",
     "to",
     "push",
+    "cache_to",
     "metadata_file",
     "always_make",
     "dry_run",

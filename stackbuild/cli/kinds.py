@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +36,7 @@ def make_tools(app: App, secrets: Mapping[str, Path], *, shell: bool = False) ->
         (app.blobs, app.downloads),
         kinds,
         identity,
+        app.remote_cache,
     )
     failed = None
     if shell:
@@ -50,7 +50,7 @@ def make_tools(app: App, secrets: Mapping[str, Path], *, shell: bool = False) ->
         folders=folders,
         listener=app.listener,
         secrets=secrets,
-        cache_folder=lambda target: ensure(app.paths.caches / hashlib.sha256(target.encode()).hexdigest()[:32]),
+        cache_folder=app.cache_folders,
         why=lambda outlook: words(outlook.reasons),
         failed=failed,
     )

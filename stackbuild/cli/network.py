@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
     from stackbuild.core.digest import Digest
     from stackbuild.lock.lock import LockedPackage
-    from stackbuild.net.client import Answer, Client
+    from stackbuild.net.client import Answer, Client, Policy
     from stackbuild.packages.fetch import Fetcher
     from stackbuild.packages.source import Source
     from stackbuild.plan.step import Step
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 LARGEST_DOWNLOAD = 32 << 30  # bytes; a `fetch` layer whose server says no end
 
 
-def make_client(app: App) -> Client:
-    """The one HTTP client of a command, with what `[registries]` says of each host."""
+def make_client(app: App, policy: Policy | None = None) -> Client:
+    """The one HTTP client of a command, with what `[registries]` says of each host. policy: other bounds."""
     from stackbuild.net.client import Client
     from stackbuild.net.credentials import Credentials
     from stackbuild.net.pools import HostSettings, Proxies
@@ -33,6 +33,7 @@ def make_client(app: App) -> Client:
     registries = app.registries()
     helpers = {host: table.credential_helper for host, table in registries.items() if table.credential_helper}
     return Client(
+        policy=policy,
         credentials=Credentials(app.environ, helpers=helpers),
         proxies=Proxies.of(app.environ),
         settings={

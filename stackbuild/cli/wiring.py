@@ -20,7 +20,9 @@ from stackbuild.core.events import Event, Listener, Note
 from stackbuild.core.origin import Origin
 
 if TYPE_CHECKING:
+    from stackbuild.build.cache_folders import CacheFolders
     from stackbuild.build.project_files import ProjectFiles
+    from stackbuild.build.remote_cache import RemoteCache
     from stackbuild.lock.lock import Lock, LockFile
     from stackbuild.net.client import Client
     from stackbuild.oci.layout import Layout
@@ -204,6 +206,19 @@ class App:
         chosen = choose(places.ensure(self.paths.scratch))
         known.put(key, chosen.encode())
         return chosen
+
+    @cached_property
+    def remote_cache(self) -> RemoteCache | None:
+        from stackbuild.cli.remote_cache import make_remote_cache
+
+        return make_remote_cache(self)
+
+    @cached_property
+    def cache_folders(self) -> CacheFolders:
+        """The `caches` folders of run steps."""
+        from stackbuild.build.cache_folders import CacheFolders
+
+        return CacheFolders(self.paths.caches, self.blobs, self.listener, self.remote_cache)
 
     def tools(self, secrets: Mapping[str, Path] | None = None, **more: Any) -> Any:
         """What a build of this stack works with."""

@@ -107,14 +107,21 @@ class Registry:
 
     def manifest(self, reference: Reference) -> Manifest | Index:
         """The manifest or index of a reference; its digest checked if the reference has one. Raises NetworkError."""
+        found = self.find_manifest(reference)
+        if found is None:
+            raise NetworkError(
+                f"{reference} does not exist",
+                why=f"{self.host} has no such image, or does not show it to us",
+                hints=(Hint("check the name and the tag; a private one needs a login"),),
+            )
+        return found
+
+    def find_manifest(self, reference: Reference) -> Manifest | Index | None:
+        """As `manifest`; None if there is none."""
         url = f"/v2/{reference.path}/manifests/{reference.version}"
         with self._send("GET", url, reference.path, headers={"accept": _ACCEPT}) as answer:
             if answer.status == 404:
-                raise NetworkError(
-                    f"{reference} does not exist",
-                    why=f"{self.host} has no such image, or does not show it to us",
-                    hints=(Hint("check the name and the tag; a private one needs a login"),),
-                )
+                return None
             if answer.status != 200:
                 raise self._failed(f"cannot read {reference}", answer)
             raw = answer.body(MAX_DOCUMENT)

@@ -300,6 +300,15 @@ class Push(Table):
     to: Several[Plain] = Field((), description="References; none by default.")
 
 
+class BuildCache(Table):
+    """`[build.cache]`: step results in a registry, for machines that begin with an empty store."""
+
+    from_: Plain | None = Field(None, description="HOST/PATH that is asked for results before a step runs.")
+    to: Plain | None = Field(None, description="HOST/PATH that is given what a build made.")
+    trusted_keys: Several[Plain] = Field((), description="OpenPGP certificates; others' entries are not used.")
+    sign_with: Plain | None = Field(None, description="A file with the OpenPGP secret key for what is sent.")
+
+
 class Build(Table):
     """`[build]`: how it is built; nothing here reaches a byte of the image."""
 
@@ -309,6 +318,7 @@ class Build(Table):
     )
     downloads: Annotated[int, Field(ge=0)] = Field(UNSAID, description="Downloads at the same time; 0: 4.")
     max_cache_size: Bytes | None = Field(None, description="What `cache prune` leaves, and each build; none: no limit.")
+    cache: BuildCache = Field(BuildCache(), description="A cache that is shared with other machines.")
 
 
 class Registry(Table):

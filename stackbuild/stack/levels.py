@@ -210,6 +210,15 @@ def _absolute_keys(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     registries = made.get("registries")
     if isinstance(registries, dict):
         made["registries"] = {name: _absolute(item, "ca", folder) for name, item in registries.items()}
+    build = made.get("build")
+    if isinstance(build, dict) and isinstance(build.get("cache"), dict):
+        cache = _absolute(build["cache"], "sign-with", folder)
+        if isinstance(cache.get("trusted-keys"), list):
+            keys = [
+                os.path.join(os.path.abspath(folder), k) if isinstance(k, str) else k for k in cache["trusted-keys"]
+            ]
+            cache = {**cache, "trusted-keys": keys}
+        made["build"] = {**build, "cache": cache}
     return made
 
 

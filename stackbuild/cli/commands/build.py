@@ -19,6 +19,8 @@ def building_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--secret", action="append", default=[], metavar="id=ID,src=FILE|env=NAME", help="a secret for `run` layers"
     )
+    parser.add_argument("--cache-from", metavar="REF", help="a remote cache to ask (build.cache.from)")
+    parser.add_argument("--cache-to", metavar="REF", help="a remote cache to send to (build.cache.to)")
     parser.add_argument("--shell-on-failure", action="store_true", help="when a step fails, a shell in its tree")
     parser.add_argument("--watch", action="store_true", help="again whenever a file that it read changes")
 
