@@ -17,8 +17,8 @@ def make_remote_cache(app: App) -> RemoteCache | None:
     """None if nothing names one, or --offline. Raises UsageError for a place or key that makes no sense."""
     said = app.stack().build.cache
     args = app.args
-    source = getattr(args, "cache_from", None) or said.from_
-    target = getattr(args, "cache_to", None) or said.to
+    source = getattr(args, "cache_from", None) or (said.from_ if said else None)
+    target = getattr(args, "cache_to", None) or (said.to if said else None)
     if args.offline or not (source or target):
         return None
     from stackbuild.build.entry_signature import Keys
@@ -26,8 +26,9 @@ def make_remote_cache(app: App) -> RemoteCache | None:
     from stackbuild.cli.network import make_client
 
     project = app.stack().project
-    trusted = [project / os.path.expanduser(file) for file in said.trusted_keys]
-    keys = Keys(trusted, project / os.path.expanduser(said.sign_with) if said.sign_with and target else None)
+    trusted = [project / os.path.expanduser(file) for file in (said.trusted_keys if said else ())]
+    signer = project / os.path.expanduser(said.sign_with) if said and said.sign_with and target else None
+    keys = Keys(trusted, signer)
     keys.load()
     runs = args.command in ("build", "up") and not getattr(args, "dry_run", False)
     return RemoteCache(

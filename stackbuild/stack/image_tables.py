@@ -318,7 +318,7 @@ class Build(Table):
     )
     downloads: Annotated[int, Field(ge=0)] = Field(UNSAID, description="Downloads at the same time; 0: 4.")
     max_cache_size: Bytes | None = Field(None, description="What `cache prune` leaves, and each build; none: no limit.")
-    cache: BuildCache = Field(BuildCache(), description="A cache that is shared with other machines.")
+    cache: BuildCache | None = Field(None, description="A cache that is shared with other machines.")
 
 
 class Registry(Table):
