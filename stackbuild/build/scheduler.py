@@ -21,7 +21,8 @@ from stackbuild.plan.step import ActionKind, LocalKind, Step, StepKind
 
 SHELL = Hint("look at the tree as it was", "stackbuild build --shell-on-failure")
 SANDBOXED = frozenset(("configure", "run"))  # kinds whose commands run in a sandbox
-USUAL_SECONDS = {"configure": 2.0, "run": 2.0, "unpack": 0.5}  # of a step that was never built
+USUAL_SECONDS = {"configure": 2.0, "run": 2.0, "unpack": 0.1}  # of a step that was never built
+BYTES_PER_SECOND = 10 << 20  # of packages, unpacked
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,16 @@ class Scheduler:
         weight: dict[str, float] = {}
         for step in reversed(self._plan.order()):
             seconds = self._tools.cache.last_seconds(step)
-            own = USUAL_SECONDS.get(step.kind, 0.1) if seconds is None else seconds
+            own = self._usual(step) if seconds is None else seconds
             weight[step.id] = own + max((weight[after] for after in self._plan.readers[step.id]), default=0.0)
         return weight
+
+    def _usual(self, step: Step) -> float:
+        """A guess for a step that was never built: unpacking goes by the size of the packages."""
+        sizes = (
+            [self._plan.steps[id].params.get("size", 0) for id in step.needs.values()] if step.kind == "unpack" else []
+        )
+        return float(USUAL_SECONDS.get(step.kind, 0.1) + sum(sizes) / BYTES_PER_SECOND)
 
     def _collect(self, id: str, future: Future[ActionResult]) -> None:
         try:

@@ -124,7 +124,11 @@ def die_with_parent(parent: int) -> None:
 def main() -> int:
     if len(sys.argv) > 2:
         die_with_parent(int(sys.argv[2]))
-    request = Path(sys.argv[1])
+    return run(Path(sys.argv[1]))
+
+
+def run(request: Path) -> int:
+    """Do the action in the file; beside it `result.json` or, for an expected failure, `error.json`. An exit code."""
     try:
         action, room = decode(request.read_bytes(), write_output)
         done = perform(action, room)

@@ -46,7 +46,7 @@ def make_tools(app: App, secrets: Mapping[str, Path], *, shell: bool = False) ->
     return Tools(
         kinds=kinds,
         cache=cache,
-        executor=LocalExecutor(app.blobs, app.downloads, folders, ensure(app.paths.scratch)),
+        executor=LocalExecutor(app.blobs, app.downloads, folders, ensure(app.paths.scratch), app.workers),
         folders=folders,
         listener=app.listener,
         secrets=secrets,

@@ -21,6 +21,7 @@ from stackbuild.core.origin import Origin
 
 if TYPE_CHECKING:
     from stackbuild.build.cache_folders import CacheFolders
+    from stackbuild.build.executors.workers import Workers
     from stackbuild.build.project_files import ProjectFiles
     from stackbuild.build.remote_cache import RemoteCache
     from stackbuild.lock.lock import Lock, LockFile
@@ -219,6 +220,11 @@ class App:
         from stackbuild.build.cache_folders import CacheFolders
 
         return CacheFolders(self.paths.caches, self.blobs, self.listener, self.remote_cache)
+    def workers(self) -> Workers:
+        """The processes that do actions; `warm()` them as soon as a build is likely."""
+        from stackbuild.build.executors.workers import Workers
+
+        return Workers()
 
     def tools(self, secrets: Mapping[str, Path] | None = None, **more: Any) -> Any:
         """What a build of this stack works with."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stackbuild.build.executors.workers import Process, Workers
 from stackbuild.build.images import LayerFolders
 from stackbuild.build.worker import decode_error, encode, perform
 from stackbuild.core.action import Action, ActionResult, Blob, Places, Room
@@ -23,9 +22,17 @@ from stackbuild.store.scratch import scratch_folder
 class LocalExecutor:
     """The local pool's one worker slot; the scheduler decides how many run at once. Thread-safe."""
 
-    def __init__(self, blobs: ObjectStore, downloads: ObjectStore, folders: LayerFolders, scratch: Path) -> None:
+    def __init__(
+        self,
+        blobs: ObjectStore,
+        downloads: ObjectStore,
+        folders: LayerFolders,
+        scratch: Path,
+        workers: Workers | None = None,
+    ) -> None:
         self._blobs, self._downloads, self._folders, self._scratch = blobs, downloads, folders, scratch
-        self._children: set[subprocess.Popen[bytes]] = set()
+        self._workers = workers or Workers(warm=False)
+        self._children: set[Process] = set()
         self._cancelled = False
 
     def run(
@@ -80,29 +87,17 @@ class LocalExecutor:
     def _in_worker(self, action: Action, room: Room, work: Path) -> dict[str, Any]:
         request = work / "request.json"
         request.write_bytes(encode(action, room))
-        with open(work / "trouble", "wb") as trouble:  # a file, not a pipe: nobody reads it unless it failed
-            child = subprocess.Popen(
-                [sys.executable, "-m", "stackbuild.build.worker", str(request), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=trouble,
-                cwd=work,
-                env=_environment(),
-                start_new_session=True,
-            )
+        child = self._workers.start(request)
         self._children.add(child)
         try:
             if self._cancelled:
                 child.terminate()
-            assert child.stdout is not None
-            while piece := os.read(child.stdout.fileno(), 1 << 16):
+            while piece := os.read(child.output, 1 << 16):
                 room.output(piece)
             code = child.wait()
         finally:
             self._children.discard(child)
-            if child.poll() is None:
-                child.kill()
-                child.wait()
+            child.close()
         if self._cancelled:
             raise Interrupted("interrupted")
         if (work / "error.json").exists():
@@ -115,9 +110,3 @@ class LocalExecutor:
             )
         done: dict[str, Any] = json.loads((work / "result.json").read_bytes())
         return done
-
-
-def _environment() -> dict[str, str]:
-    """What the worker's own Python needs; commands of a step get an environment of their own."""
-    kept = ("PATH", "HOME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
-    return {name: os.environ[name] for name in kept if name in os.environ}

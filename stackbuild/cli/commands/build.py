@@ -58,6 +58,7 @@ def _once(app: App, args: Namespace) -> None:
     from stackbuild.cli.building import build, prepare, send
     from stackbuild.cli.results import Built
 
+    app.workers.warm()
     work = prepare(app, targets=args.target, again=args.always_make, locked=args.locked, args=args)
     image = build(app, work, args)
     if image is None:  # steps were asked for, not the image

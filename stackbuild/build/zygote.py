@@ -1,0 +1,72 @@
+"""A warm process that forks workers: `python -m stackbuild.build.zygote SOCKET PARENT`. Does no action itself.
+
+A worker of its own has to start Python and import what it needs, each time; a fork of this one has it all. Nothing
+is shared between actions: each runs in a fork of a process that has done none, has no threads and no files open.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from stackbuild.build import worker
+
+WARM = ("unpack", "configure", "copy", "files", "users", "run")
+"""Kinds whose modules are imported before the first request; others are imported by the worker that needs them."""
+MESSAGE = 1 << 16
+
+
+def main() -> int:
+    control = socket.socket(fileno=int(sys.argv[1]))
+    worker.die_with_parent(int(sys.argv[2]))
+    for kind in WARM:
+        import_module(f"stackbuild.build.do.{kind}")
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: each worker says itself how it ended
+    gc.freeze()
+    here = os.getpid()
+    while True:
+        data, fds, _, _ = socket.recv_fds(control, MESSAGE, 2)
+        if not data:  # the build is over
+            return 0
+        if os.fork() == 0:
+            control.close()
+            _become_worker(Path(json.loads(data)["request"]), here, fds[0], fds[1])
+        for fd in fds:
+            os.close(fd)
+
+
+def _become_worker(request: Path, parent: int, report: int, output: int) -> None:
+    """What a worker process of its own would be: a session, a folder, stdout and stderr. Never returns."""
+    code = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        worker.die_with_parent(parent)
+        os.chdir(request.parent)
+        trouble = os.open("trouble", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        os.dup2(output, 1)
+        os.dup2(trouble, 2)
+        os.close(output)
+        os.close(trouble)
+        os.write(report, b"%d\n" % os.getpid())
+        code = worker.run(request)
+    except BaseException:  # a bug: the parent shows it
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        try:
+            os.write(report, b"%d\n" % code)
+        finally:
+            os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
