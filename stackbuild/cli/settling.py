@@ -11,8 +11,9 @@ from stackbuild.core import paths
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
     from stackbuild.core.digest import Digest
+    from stackbuild.core.origin import Origin
     from stackbuild.net.client import Client
-    from stackbuild.stack.find_recipe import Remote
+    from stackbuild.stack.find_recipe import Fetched, Remote
     from stackbuild.stack.image_tables import Registry
     from stackbuild.stack.stack import Stack
 
@@ -57,9 +58,23 @@ def _pins(app: App) -> Mapping[str, Digest]:
 
 def remote_recipes(app: App) -> Remote:
     """How recipes from git and registries are brought here."""
-    from stackbuild.stack.remote_recipe import RemoteRecipes
+    return _Late(app)
 
-    return RemoteRecipes(app.paths.recipes, lambda: _plain_client(app), app.environ, app.args.offline)
+
+class _Late:
+    """Remote recipes, made when the first is asked for: most stacks use none, and a client is much to import."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._remote: Remote | None = None
+
+    def __call__(self, reference: str, pin: Digest | None, where: Origin | None) -> Fetched:
+        if self._remote is None:
+            from stackbuild.stack.remote_recipe import RemoteRecipes
+
+            app = self._app
+            self._remote = RemoteRecipes(app.paths.recipes, lambda: _plain_client(app), app.environ, app.args.offline)
+        return self._remote(reference, pin, where)
 
 
 def _plain_client(app: App) -> Client:
