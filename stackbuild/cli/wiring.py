@@ -220,6 +220,7 @@ class App:
         from stackbuild.build.cache_folders import CacheFolders
 
         return CacheFolders(self.paths.caches, self.blobs, self.listener, self.remote_cache)
+
     @cached_property
     def workers(self) -> Workers:
         """The processes that do actions; `warm()` them as soon as a build is likely."""
