@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def inventory(paths: StorePaths, kept: Mapping[str, str]) -> list[Item]:
         for path in _folders(paths.rootfs / form):
             digest = Digest(f"sha256:{path.name}")
             used = max(uses.last(digest, form), last.get(digest, 0.0), path.stat().st_ctime)
-            found.append(_item("rootfs.v1", path, disk_size(path), used, digest, form, kept.get(str(path), "")))
+            size = uses.size(digest, form, partial(disk_size, path))
+            found.append(_item("rootfs.v1", path, size, used, digest, form, kept.get(str(path), "")))
     for path, info in [*_files(paths.indexes), *_files(paths.indexes / "release")]:
         found.append(_item("indexes.v1", path, info.st_size, max(info.st_mtime, info.st_atime)))
     for path in _folders(paths.caches):

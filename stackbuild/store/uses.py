@@ -11,12 +11,12 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from stackbuild.core.digest import Digest, hex_of
-from stackbuild.core.files import host_error
+from stackbuild.core.files import host_error, write_file
 from stackbuild.core.paths import ensure
 from stackbuild.store.locks import lock
 
@@ -63,7 +63,19 @@ class Uses:
 
     def forget(self, digest: Digest, form: str = "blob") -> None:
         """Its object is gone."""
-        self._mark(form, digest).unlink(missing_ok=True)
+        for mark in (self._mark(form, digest), self._mark(f"size-{form}", digest)):
+            mark.unlink(missing_ok=True)
+
+    def size(self, digest: Digest, form: str, measure: Callable[[], int]) -> int:
+        """Bytes of an object that never changes; measured once. What is kept of it may be lost at any time."""
+        mark = self._mark(f"size-{form}", digest)
+        try:
+            return int(mark.read_bytes())
+        except (OSError, ValueError):
+            size = measure()
+            ensure(mark.parent)
+            write_file(mark, str(size).encode())
+            return size
 
     @contextmanager
     def working(self) -> Iterator[None]:

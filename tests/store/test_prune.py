@@ -154,3 +154,15 @@ def test_trees_go_and_half_made_things_too(tmp_path: Path) -> None:
     assert shop.prune(Wish(all=True), {str(shop.trees.path(digest, "overlay")): "container x"}) == set()
     assert shop.prune(Wish(all=True)) == {digest}
     assert not shop.trees.has(digest, "overlay")
+
+
+def test_a_tree_is_measured_once(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    digest = digest_of(b"tree")
+    folder = shop.trees.ensure(digest, "overlay", lambda folder: (folder / "file").write_bytes(b"x" * 9000) and None)
+    (item,) = inventory(shop.paths, {})
+    assert item.size >= 9000
+    (folder / "file").unlink()  # nobody does that; it shows that nobody looks again
+    assert inventory(shop.paths, {})[0].size == item.size
+    assert shop.prune(Wish(all=True)) == {digest}
+    assert not list(shop.paths.uses.glob("size-*/*/*"))
