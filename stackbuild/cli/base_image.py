@@ -29,12 +29,14 @@ def base_config(app: App, stack: Stack) -> Mapping[str, Any]:
 
 def locked_digest(app: App, stack: Stack, platform: str) -> Digest | None:
     """The manifest that the lock names for a platform, if it was found under this very base.image."""
-    from stackbuild.lock.lock import LockFile
+    from stackbuild.lock.lock import LockFile, PlatformLock
 
     lock = LockFile(stack.lock_file).read()
     if lock is None or platform not in lock.platforms:
         return None
     locked = lock.platforms[platform]
+    if stack.stage:
+        locked = locked.stages.get(stack.stage, PlatformLock())
     return locked.base_digest if locked.base_image == stack.base.image else None
 
 
@@ -98,7 +100,10 @@ def image_in_store(app: App, digest: Digest, name: str) -> Image | None:
 
 def pull_base(app: App, step: Step) -> ActionResult:
     """All blobs of a locked base image, into the store; facts as build/steps/base.py says."""
-    image = find_image(app, app.stack(), step.platform, Digest(step.params["digest"]))
+    stack = app.stack()
+    stacks = (stack, *stack.stages.values())
+    stack = next((one for one in stacks if one.base.image == step.params["image"]), stack)
+    image = find_image(app, stack, step.platform, Digest(step.params["digest"]))
     return keep_image(app, image)
 
 

@@ -61,6 +61,7 @@ def step_kinds(app: App) -> Mapping[str, StepKind]:
     from stackbuild.build.steps.copy import Copy
     from stackbuild.build.steps.facet import Facet
     from stackbuild.build.steps.files import Files
+    from stackbuild.build.steps.pick import Pick
     from stackbuild.build.steps.remove import Remove
     from stackbuild.build.steps.run import Run
     from stackbuild.build.steps.users import Users
@@ -77,6 +78,7 @@ def step_kinds(app: App) -> Mapping[str, StepKind]:
         Facet(project),
         Copy(project),
         Files(),
+        Pick(),
         Remove(),
         Run(project),
         Assemble(),

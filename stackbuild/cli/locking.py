@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stackbuild.core.events import Note
@@ -30,7 +31,7 @@ def lock_for(app: App, stack: Stack, *, locked: bool) -> Lock:
         return old
     from stackbuild.cli.network import fetcher
 
-    new = resolve(stack, old, fetcher(app), bases=bases(app, stack))
+    new = resolve(stack, old, fetcher(app), bases=bases(app, stack), stage_bases=partial(bases, app))
     try:
         app.lock_file.write(new)
     except HostError as error:
@@ -52,4 +53,5 @@ def bases(app: App, stack: Stack) -> Bases:
 
 def _overridden(stack: Stack) -> bool:
     """Whether requests come from --set or the environment, which no lock of the project can answer."""
-    return any(path[0] in ("base", "packages") for path, _ in stack.overrides())
+    tables = ("base", "packages")
+    return any(path[0] in tables or (path[0] == "stages" and path[2] in tables) for path, _ in stack.overrides())

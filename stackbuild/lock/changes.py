@@ -13,7 +13,7 @@ from stackbuild.lock.lock import Lock, PlatformLock
 class Change:
     """One package of one platform. before, after: versions, "" where it is not there.
 
-    security: the version that came is from an archive of security updates.
+    security: the version that came is from an archive of security updates. stage: "" is the image itself.
     """
 
     platform: str
@@ -21,9 +21,10 @@ class Change:
     before: str
     after: str
     security: bool = False
+    stage: str = ""
 
     def __str__(self) -> str:
-        word = ", security" if self.security else ""
+        word = (", security" if self.security else "") + (f" (stage {self.stage})" if self.stage else "")
         if self.before and self.after:
             return f"{self.name} {self.before} → {self.after}{word}"
         return f"+ {self.name} {self.after}{word}" if self.after else f"- {self.name} {self.before}"
@@ -35,6 +36,7 @@ class Change:
             "before": self.before or None,
             "after": self.after or None,
             "security": self.security,
+            **({"stage": self.stage} if self.stage else {}),
         }
 
 
@@ -51,7 +53,7 @@ class LockChanges:
         return tuple(changes(self.old, self.new))
 
     def to_text(self) -> str:
-        count = sum(len(p.packages) for p in self.new.platforms.values())
+        count = sum(len(p.everything) for p in self.new.platforms.values())
         if self.old is not None and self.old == self.new:
             return f"{self.file} is up to date: {count} packages"
         if self.old is None:
@@ -94,12 +96,19 @@ def changes(old: Lock | None, new: Lock) -> Iterator[Change]:
     empty = PlatformLock()
     before_all = old.platforms if old is not None else {}
     for platform in sorted({*before_all, *new.platforms}):
-        before = {p.name: p.version for p in before_all.get(platform, empty).packages}
-        after = {p.name: p.version for p in new.platforms.get(platform, empty).packages}
-        for name in sorted(before | after):
-            if before.get(name) != after.get(name):
-                security = _is_security(new.platforms.get(platform, empty), name)
-                yield Change(platform, name, before.get(name, ""), after.get(name, ""), security)
+        one, other = before_all.get(platform, empty), new.platforms.get(platform, empty)
+        yield from _changes(platform, "", one, other)
+        for stage in sorted({*one.stages, *other.stages}):
+            yield from _changes(platform, stage, one.stages.get(stage, empty), other.stages.get(stage, empty))
+
+
+def _changes(platform: str, stage: str, old: PlatformLock, new: PlatformLock) -> Iterator[Change]:
+    before = {p.name: p.version for p in old.packages}
+    after = {p.name: p.version for p in new.packages}
+    for name in sorted(before | after):
+        if before.get(name) != after.get(name):
+            security = _is_security(new, name)
+            yield Change(platform, name, before.get(name, ""), after.get(name, ""), security, stage)
 
 
 def _is_security(platform: PlatformLock, name: str) -> bool:

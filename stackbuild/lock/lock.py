@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +13,8 @@ from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.files import host_error, write_file
 from stackbuild.core.origin import Origin
 
-VERSION = 1
-"""Of the file's form. An older one keeps its reader."""
+VERSION = 2
+"""Of the file's form: 2 has stages; a lock without them is still written as 1. An older one keeps its reader."""
 
 FORMAT = 1
 """The generation of all byte-producing code that a new lock asks for."""
@@ -70,12 +70,19 @@ class PlatformLock:
     base_image: what `base.image` said when it was found, so that the digest is kept only for the same reference.
 
     packages: in the order in which they are unpacked and configured; waves never go back.
+    stages: the same of each stage, by name; they have none themselves.
     """
 
     base_digest: Digest | None = None
     archives: tuple[LockedArchive, ...] = ()
     packages: tuple[LockedPackage, ...] = ()
     base_image: str = ""
+    stages: Mapping[str, PlatformLock] = field(default_factory=dict)
+
+    @property
+    def everything(self) -> tuple[LockedPackage, ...]:
+        """The packages of the image, then those of each stage."""
+        return (*self.packages, *(package for stage in self.stages.values() for package in stage.packages))
 
     @property
     def waves(self) -> tuple[tuple[LockedPackage, ...], ...]:
@@ -102,6 +109,15 @@ class Lock:
     platforms: Mapping[str, PlatformLock]
     recipes: Mapping[str, Digest] = field(default_factory=dict)
     format: int = FORMAT
+
+
+def by_place(lock: Lock) -> dict[str, PlatformLock]:
+    """What is locked, by platform, each followed by its stages: "linux/amd64", "linux/amd64 stage builder"."""
+    found: dict[str, PlatformLock] = {}
+    for name, platform in lock.platforms.items():
+        found[name] = platform
+        found |= {f"{name} stage {stage}": inner for stage, inner in platform.stages.items()}
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +155,8 @@ def render(lock: Lock) -> bytes:
     """The file's bytes: UTF-8, the same for equal locks, one value a line. What has its default is left out."""
     import tomli_w
 
-    tree: dict[str, Any] = {"version": VERSION, "format": lock.format, "requests": lock.requests}
+    version = VERSION if any(platform.stages for platform in lock.platforms.values()) else 1
+    tree: dict[str, Any] = {"version": version, "format": lock.format, "requests": lock.requests}
     if lock.recipes:
         tree["recipes"] = dict(sorted(lock.recipes.items()))
     tree["platform"] = {name: _platform_tree(lock.platforms[name]) for name in sorted(lock.platforms)}
@@ -165,6 +182,8 @@ def _platform_tree(platform: PlatformLock) -> dict[str, Any]:
         ]
     if platform.packages:
         tree["package"] = [_package_tree(p) for p in platform.packages]
+    if platform.stages:
+        tree["stage"] = {name: _platform_tree(platform.stages[name]) for name in sorted(platform.stages)}
     return tree
 
 
@@ -222,7 +241,8 @@ _TEXT = re.compile(r"[ -~\u00a0-\U0010ffff]{0,255}\Z")
 _IMAGE = re.compile(r"[!-~\u00a0-\U0010ffff ]{1,4096}\Z")
 _KEYS = {
     "": {"version", "format", "requests", "recipes", "platform"},
-    "platform": {"base", "base-image", "archive", "package"},
+    "platform": {"base", "base-image", "archive", "package", "stage"},
+    "stage": {"base", "base-image", "archive", "package"},
     "archive": {"id", "origin", "suite", "codename", "date", "release"},
     "package": {
         *("name", "version", "architecture", "source", "wave", "manual", "essential", "sha256", "size"),
@@ -244,10 +264,11 @@ class _Reader:
         """The line of a key in the form that render() writes; that of the nearest table above it otherwise."""
         table = key[:1] if len(key) > 1 else ()
         index = -1
-        if len(key) > 3 and key[0] == "platform":
-            table, index = key[:3], cast(int, key[3])
-        elif len(key) > 2 and key[0] == "platform":
-            table = key[:2]
+        top = 4 if key[2:3] == ("stage",) and len(key) > 4 else 2  # [platform.P], [platform.P.stage.S]
+        if len(key) > top + 1 and key[0] == "platform":
+            table, index = key[: top + 1], cast(int, key[top + 1])
+        elif len(key) > top and key[0] == "platform":
+            table = key[:top]
         last = str(key[len(table) + (index >= 0)]) if len(key) > len(table) + (index >= 0) else ""
         here, seen, found = not table, -1, 0
         for number, line in enumerate(self._text.splitlines(), 1):
@@ -285,7 +306,19 @@ class _Reader:
         if not re.match(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?\Z", name):
             raise self.fail(key, "this is not a platform such as linux/amd64")
         tree = self.value(platforms, ("platform",), name, dict)
-        self.known(tree, key, "platform")
+        found = self.contents(tree, key, "platform")
+        stages = self.value(tree, key, "stage", dict, default={})
+        if bad := next((stage for stage in stages if not _NAME.match(stage)), None):
+            raise self.fail((*key, "stage", bad), "this is not the name of a stage")
+        made = {
+            stage: self.contents(self.value(stages, (*key, "stage"), stage, dict), (*key, "stage", stage), "stage")
+            for stage in stages
+        }
+        return replace(found, stages=made) if made else found
+
+    def contents(self, tree: dict[str, Any], key: tuple[str | int, ...], kind: str) -> PlatformLock:
+        """What a platform or one stage of it is made of."""
+        self.known(tree, key, kind)
         base = self.value(tree, key, "base", str, _DIGEST.match, default=None)
         image = self.value(tree, key, "base-image", str, _IMAGE.match, default="")
         archives = tuple(self.archive(t, (*key, "archive", n)) for n, t in self.items(tree, key, "archive"))

@@ -30,6 +30,8 @@ def questions(stack: Stack) -> dict[str, Any]:
     }
     if base.distro:
         said["variant"] = base.variant
+    if stack.stages:
+        said["stages"] = {name: questions(stage) for name, stage in stack.stages.items()}
     if stack.recipes:
         said["recipes"] = sorted(stack.recipes)
     return said

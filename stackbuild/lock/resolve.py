@@ -38,6 +38,7 @@ def resolve(
     fetcher: Fetcher,
     *,
     bases: Bases | None = None,
+    stage_bases: Callable[[Stack], Bases] | None = None,
     move: Sequence[str] | None = None,
     clock: Clock | None = None,
     root: Path = Path("/"),
@@ -45,7 +46,8 @@ def resolve(
     """The lock that answers the stack. `old` itself if it does so already and nothing is to move.
 
     move: None keeps every locked version that still fits; [] moves all packages; names move those.
-    bases: for a stack on a base image. root: this machine's own root (its apt sources).
+    bases: for a stack on a base image; stage_bases: the same of a stage.
+    root: this machine's own root (its apt sources).
     Raises ResolutionError, NetworkError, UsageError.
     """
     if move is None and answers(old, stack):
@@ -59,8 +61,14 @@ def resolve(
     platforms = {}
     for platform in stack.image.platforms:
         before = old.platforms.get(platform) if old is not None else None
-        platforms[platform] = _platform(stack, platform, before, fetcher, bases, move, clock, root)
-    count = sum(len(p.packages) for p in platforms.values())
+        found = _platform(stack, platform, before, fetcher, bases, move, clock, root)
+        stages = {}
+        for name, stage in stack.stages.items():
+            old_stage = before.stages.get(name) if before is not None else None
+            its_bases = stage_bases(stage) if stage_bases else None
+            stages[name] = _platform(stage, platform, old_stage, fetcher, its_bases, move, clock, root)
+        platforms[platform] = replace(found, stages=stages) if stages else found
+    count = sum(len(p.everything) for p in platforms.values())
     fetcher.listener(PhaseFinished("resolve", time.monotonic() - started, f"{count} packages"))
     return Lock(
         requests=digest(stack),
@@ -72,7 +80,7 @@ def resolve(
 
 def _known(names: Sequence[str], old: Lock | None) -> None:
     """Names to move must be locked, else a typing mistake would do nothing and say nothing."""
-    locked = {p.name for platform in (old.platforms.values() if old else ()) for p in platform.packages}
+    locked = {p.name for platform in (old.platforms.values() if old else ()) for p in platform.everything}
     locked |= set(old.recipes) if old else set()
     for name in names:
         if name not in locked:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stackbuild.core.errors import UsageError
-from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock
+from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock, by_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def tree(lock: Lock, name: str = "", depth: int = 1 << 30) -> Tree:
 
     depth: levels below the roots. Raises UsageError if no platform has the package.
     """
-    platforms = {p: tuple(_branches(locked, name, depth)) for p, locked in lock.platforms.items()}
+    platforms = {p: tuple(_branches(locked, name, depth)) for p, locked in by_place(lock).items()}
     if name and not any(platforms.values()):
         raise UsageError(f"there is no {name} in the lock")
     return Tree({p: branches for p, branches in platforms.items() if branches})

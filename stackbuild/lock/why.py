@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stackbuild.core.errors import Hint, UsageError
-from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock
+from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock, by_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def why(lock: Lock, name: str, requests: Sequence[str] = ()) -> Why:
     """
     chains = [
         chain
-        for platform, locked in lock.platforms.items()
+        for platform, locked in by_place(lock).items()
         if (chain := _chain(platform, locked, name, frozenset(requests))) is not None
     ]
     if not chains:
@@ -113,7 +113,7 @@ def _chain(platform: str, locked: PlatformLock, name: str, requests: frozenset[s
 def _not_locked(lock: Lock, name: str) -> UsageError:
     from stackbuild.packages.problems import near
 
-    names = {p.name for platform in lock.platforms.values() for p in platform.packages}
+    names = {p.name for platform in lock.platforms.values() for p in platform.everything}
     close = near(name, names)
     hints = [Hint(f"did you mean {' or '.join(close)}?")] if close else []
     return UsageError(f"{name} is not in the lock: nothing that was asked for needs it", hints=hints)

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from stackbuild.core.errors import Hint, UsageError
-from stackbuild.plan.step import Step
+from stackbuild.plan.step import STAGE, Step
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -88,13 +88,18 @@ class Plan:
         return found
 
     def towards(self, targets: Iterable[str]) -> Plan:
-        """The part of the plan that these targets need. A target is a step id or a layer's name.
+        """The part of the plan that these targets need. A target is a step id or a layer's name;
+        `stages.STAGE/NAME` is a layer of a stage, `stages.STAGE` the whole of it.
 
         Raises UsageError that names near ones.
         """
         goals: list[str] = []
         for target in targets:
             found = [id for id in self.steps if target in (id, id.rpartition("/")[2]) and not id.startswith("fetch/")]
+            found = [id for id in found if STAGE not in id] or found  # the image's own layer of that name first
+            stage, _, layer = target.rpartition("/")
+            if not found and STAGE in stage:
+                found = [id for id in self.steps if id.startswith(f"{stage}/") and id.rpartition("/")[2] == layer]
             found = found or [id for id in self.steps if id == target or id.startswith(f"{target}/")]
             if not found:
                 names = [*self.steps, *(id.rpartition("/")[2] for id in self.steps)]

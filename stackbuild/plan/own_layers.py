@@ -13,11 +13,19 @@ from stackbuild.stack.image_tables import Layer
 from stackbuild.stack.stack import Stack
 
 
-def layer_steps(stack: Stack, below: tuple[str, ...], platform: str, prefix: str) -> list[Step]:
-    """Steps in the order of the layers. below: ids of all layers beneath the first of them, lowest first."""
+def layer_steps(
+    stack: Stack,
+    below: tuple[str, ...],
+    platform: str,
+    prefix: str,
+    stages: Mapping[str, tuple[str, ...]],
+) -> list[Step]:
+    """Steps in the order of the layers. below: ids of all layers beneath the first of them, lowest first.
+
+    stages: for each stage that layers may copy from, the ids of all its layers."""
     steps: list[Step] = []
     for layer in stack.layers:
-        made = _Steps(stack, layer, below, platform, prefix).steps()
+        made = _Steps(stack, layer, below, platform, prefix, stages).steps()
         steps += made
         below = (*below, *(step.id for step in made if step.layer))
     return steps
@@ -26,8 +34,17 @@ def layer_steps(stack: Stack, below: tuple[str, ...], platform: str, prefix: str
 class _Steps:
     """The steps of one layer; the last is the one that makes it."""
 
-    def __init__(self, stack: Stack, layer: Layer, below: tuple[str, ...], platform: str, prefix: str) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        layer: Layer,
+        below: tuple[str, ...],
+        platform: str,
+        prefix: str,
+        stages: Mapping[str, tuple[str, ...]],
+    ) -> None:
         self._layer, self._below, self._platform, self._prefix = layer, below, platform, prefix
+        self._stages = stages
         self._origin: Origin = stack.origin("layer", layer.name, layer.action)
         self._common = {"epoch": stack.image.source_date_epoch, "compression": stack.image.compression}
 
@@ -38,7 +55,21 @@ class _Steps:
         if layer.action == "fetch":
             return self._fetch()
         values = layer.model_dump(mode="json", by_alias=True, exclude_none=True)[layer.action]
-        return self._with_facet(layer.action, {layer.action: values}, {})
+        picks = self._picks(values) if layer.action == "copy" else {}
+        made = self._with_facet(layer.action, {layer.action: values}, {role: step.id for role, step in picks.items()})
+        return [*picks.values(), *made]
+
+    def _picks(self, values: list[dict[str, Any]]) -> dict[str, Step]:
+        """For each item of a copy out of a stage the step that reads it there; the item learns the step's role."""
+        picks: dict[str, Step] = {}
+        for number, item in enumerate(values):
+            if "stage" in item:
+                role = f"{item['from']} of stage {item['stage']}"
+                item["input"] = role = f"{role} ({number})" if role in picks else role
+                params = {"from": item["from"], "exclude": item.get("exclude", [])}
+                name = f"pick/{self._layer.name}/{number}"
+                picks[role] = self._step(name, "pick", params, tree=self._stages[item["stage"]])
+        return picks
 
     def _step(
         self,
@@ -54,6 +85,7 @@ class _Steps:
     def _with_facet(self, kind: str, values: Mapping[str, Any], downloads: Mapping[str, str]) -> list[Step]:
         """A facet of what is below, and the step that needs nothing else of it."""
         unpacked = {item["input"] for item in values.get("fetched", ()) if item["unpack"]}
+        unpacked |= {item["input"] for item in values.get("copy", ()) if "input" in item}
         facet = self._step(
             f"facet/{self._layer.name}",
             "facet",

@@ -11,7 +11,8 @@ from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock
 from stackbuild.plan.graph import Plan
 from stackbuild.plan.grouping import groups
 from stackbuild.plan.own_layers import layer_steps
-from stackbuild.plan.step import Step
+from stackbuild.plan.sharing import shared
+from stackbuild.plan.step import STAGE, Step, plain_id
 from stackbuild.stack.stack import Stack
 
 MERGED_USR = {name: f"usr/{name}" for name in ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")}
@@ -30,16 +31,36 @@ def make_plan(stack: Stack, lock: Lock) -> Plan:
         if platform not in lock.platforms:
             raise UsageError(f"stack.lock has nothing for {platform}", where=stack.origin("image", "platforms"))
         prefix = f"{platform}/" if len(platforms) > 1 else ""
-        steps += PlatformPlanner(stack, lock.platforms[platform], platform, prefix).steps()
+        steps += _with_stages(stack, lock.platforms[platform], platform, prefix)
         goals.append(f"{prefix}image")
     return Plan.of(steps, goals)
 
 
-class PlatformPlanner:
-    """The steps of one platform. Ids get a prefix only if a stack has several."""
+def _with_stages(stack: Stack, lock: PlatformLock, platform: str, prefix: str) -> list[Step]:
+    """The steps of one platform: those of the stages, each once its own sources are planned, and of the image."""
+    trees: dict[str, tuple[str, ...]] = {}
+    steps: list[Step] = []
+    for name, stage in stack.stages.items():
+        if name not in lock.stages:
+            raise UsageError(f"stack.lock has nothing for the stage {name}", where=stack.origin("stages", name))
+        planner = PlatformPlanner(stage, lock.stages[name], platform, f"{prefix}{STAGE}{name}/", trees)
+        steps += planner.steps()
+        trees[name] = planner.layers
+    steps += PlatformPlanner(stack, lock, platform, prefix, trees).steps()
+    return shared(steps) if stack.stages else steps
 
-    def __init__(self, stack: Stack, lock: PlatformLock, platform: str, prefix: str) -> None:
+
+class PlatformPlanner:
+    """The steps of one platform. Ids get a prefix only if a stack has several. A stage has no image of its own.
+
+    stages: the finished trees of the stages that are planned already. layers: after `steps`, the finished tree."""
+
+    def __init__(
+        self, stack: Stack, lock: PlatformLock, platform: str, prefix: str, stages: Mapping[str, tuple[str, ...]]
+    ) -> None:
         self._stack, self._lock, self._platform, self._prefix = stack, lock, platform, prefix
+        self._stages = stages
+        self.layers: tuple[str, ...] = ()
         self._steps: list[Step] = []
         self._unpacked: list[str] = []  # layers of packages, all waves so far
         self._made: list[str] = []  # configure and users layers, in order
@@ -54,10 +75,11 @@ class PlatformPlanner:
         if len(self._lock.waves) <= 1:
             self._users(base)
         below = (*base, *self._unpacked, *self._made)
-        own = layer_steps(self._stack, below, self._platform, self._prefix)
+        own = layer_steps(self._stack, below, self._platform, self._prefix, self._stages)
         self._steps += own
-        layers = (*below, *(step.id for step in own if step.layer))
-        self._add("image", "assemble", self._image_params(), tree=layers)
+        self.layers = (*below, *(step.id for step in own if step.layer))
+        if not self._stack.stage:
+            self._add("image", "assemble", self._image_params(), tree=self.layers)
         return self._steps
 
     def _add(
@@ -116,7 +138,7 @@ class PlatformPlanner:
                 "wave": number,
                 "first": not base and not any(step.kind == "configure" for step in self._steps),
                 "packages": [_package(package, wave=True) for package in wave],
-                "own": own,
+                "own": [plain_id(id) for id in own],
                 "way": "auto",
                 "debconf": dict(self._stack.packages.debconf),
                 "generated": self._stack.packages.generated,

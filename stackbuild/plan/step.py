@@ -11,6 +11,9 @@ from stackbuild.core.action import Action, ActionResult, canonical
 from stackbuild.core.digest import Digest, digest_of
 from stackbuild.core.origin import Origin
 
+STAGE = "stages."
+"""What begins the part of an id that names a stage: "stages.builder/run/compile"."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -90,10 +93,15 @@ class LocalKind(StepKind, Protocol):
         """The result if it can be told without doing anything (a locked file that is here), else None."""
 
 
+def plain_id(id: str) -> str:
+    """A step's id without the stage that it is in: keys do not depend on what a stage is called."""
+    return "/".join(part for part in id.split("/") if not part.startswith(STAGE))
+
+
 def basic_reads(step: Step, done: Mapping[str, Digest]) -> dict[str, str]:
     """The part of `Inputs.reads` that every kind has: its needs by role and the tree below, by step."""
     reads = {role: str(done[id]) for role, id in step.needs.items()}
-    reads.update({f"tree/{id}": str(done[id]) for id in step.tree})
+    reads.update({f"tree/{plain_id(id)}": str(done[id]) for id in step.tree})
     return reads
 
 

@@ -15,6 +15,7 @@ from stackbuild.stack.image_tables import (
     Registries,
     Sources,
     StackTable,
+    Stages,
     Users,
 )
 from stackbuild.stack.recipe import Header
@@ -32,6 +33,7 @@ class Document(Table):
     packages: Packages = Field(UNSAID, description="What is installed.")
     users: Users = Field({}, description="Accounts.")
     layer: Several[Layer] = Field((), description="Layers of one's own, in order.")
+    stages: Stages = Field({}, description="Build-only images that files are copied from.")
     image: Image = Field(UNSAID, description="The image's config.")
     push: Push = Field(UNSAID, description="Where it is sent.")
     container: Container = Field(UNSAID, description="How it runs.")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, model_validator
 
 from stackbuild.stack.recipe import Use
 from stackbuild.stack.table import (
@@ -29,6 +29,7 @@ from stackbuild.stack.table import (
     VariableName,
     Variables,
     matching,
+    project_path,
     read_by,
 )
 
@@ -77,6 +78,20 @@ Signal = Annotated[
 Snapshot = Annotated[
     str, *read_by(matching(r"[0-9]{8}T[0-9]{6}Z|[0-9]{8}", 'a snapshot; write "20261101T000000Z"'), "string")
 ]
+
+
+def _copy_source(value: Any, info: ValidationInfo) -> Any:
+    """`from`: a path of the project, or with `stage` one of the stage."""
+    if not isinstance(value, str):
+        return value  # pydantic's own finding is enough
+    if info.data.get("stage") is None:
+        return project_path(value)
+    if not value.startswith("/") or "\0" in value or ".." in value.split("/"):
+        raise ValueError(f'"{value}" is not an absolute path of the stage, such as "/app/dist"')
+    return value
+
+
+CopySource = Annotated[str, BeforeValidator(_copy_source), WithJsonSchema({"type": "string"})]
 
 
 def one_of(table: Table, keys: tuple[str, ...], what: str) -> None:
@@ -178,14 +193,22 @@ class UserTable(Table):
 class CopyItem(Table):
     """One entry of `copy`."""
 
-    from_: ProjectPath = Field(
-        description="A file, folder or pattern of the project; `site/` means what is in the folder."
+    stage: LayerName | None = Field(None, description="The stage whose finished files are copied; none: the project's.")
+    from_: CopySource = Field(
+        description="A file, folder or pattern of the project, or an absolute path of the stage; "
+        "`site/` means what is in the folder."
     )
     to: ContainerPath = Field(description="Where it goes; a path that ends in / is a folder.")
     owner: Owner | None = Field(None, description="user[:group], by name or id; none: root.")
     mode: Mode | None = Field(None, description='chmod\'s words ("0644", "a+rX"); none: as in the project, normalised.')
     exclude: Several[Plain] = Field((), description="Patterns, as in .gitignore, of what is left out.")
-    ignore: ProjectPath | None = Field(None, description="A file of such patterns.")
+    ignore: ProjectPath | None = Field(None, description="A file of such patterns (of the project only).")
+
+    @model_validator(mode="after")
+    def _of_a_stage(self) -> Self:
+        if self.stage is not None and self.ignore is not None:
+            raise ValueError("`ignore` is for files of the project; use `exclude` for a stage's")
+        return self
 
 
 class FileItem(Table):
@@ -262,6 +285,17 @@ with warnings.catch_warnings():  # `copy` is the name of a deprecated method of 
             return self
 
 
+class Stage(Table):
+    """`[stages.NAME]`: a build-only image; what is copied out of it is all that reaches another one."""
+
+    base: Base = Field(UNSAID, description="What it starts from; none: as the stack.")
+    packages: Packages = Field(
+        UNSAID, description="What is installed in it; all but `install` and `scripts` is as in the stack unless said."
+    )
+    users: Mapping[Account, UserTable] = Field({}, description="Its accounts.")
+    layer: Several[Layer] = Field((), description="Its layers, in order.")
+
+
 class ImageHealthcheck(Table):
     """`[image.healthcheck]`: Docker's HEALTHCHECK, for other engines; `up` uses container.healthcheck first."""
 
@@ -331,5 +365,6 @@ class Registry(Table):
 
 
 Users = Mapping[Account, UserTable]
+Stages = Mapping[LayerName, Stage]
 Registries = Mapping[Plain, Registry]
 Sources = Mapping[Distro, Several[Source]]

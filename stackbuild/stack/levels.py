@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -143,10 +143,7 @@ def _not_here(saying: Saying) -> list[UsageError]:
 
 def _said_twice(tree: Mapping[str, Any], place: Place, moved: Mapping[Key, list[int]]) -> list[UsageError]:
     found = []
-    for path in UNIQUE:
-        items: Any = tree
-        for part in path:
-            items = items.get(part, {}) if isinstance(items, dict) else {}
+    for path, items in _lists(tree, UNIQUE):
         namer = RULES.namer(path)
         first: dict[str, int] = {}
         for index, item in enumerate(items if namer and isinstance(items, list) else ()):
@@ -167,6 +164,23 @@ def _said_twice(tree: Mapping[str, Any], place: Place, moved: Mapping[Key, list[
     return found
 
 
+def _lists(tree: Mapping[str, Any], patterns: Iterable[tuple[str, ...]]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Key and value of what stands at these keys; "*" in one stands for any name."""
+    found: list[tuple[tuple[str, ...], Any]] = []
+    for pattern in patterns:
+        here: list[tuple[tuple[str, ...], Any]] = [((), tree)]
+        for part in pattern:
+            here = [
+                ((*key, name), value[name])
+                for key, value in here
+                if isinstance(value, dict)
+                for name in (value if part == "*" else (part,))
+                if name in value
+            ]
+        found += here
+    yield from found
+
+
 def _name(namer: Any, item: Any) -> str | None:
     """The name of an item; None if the item is not valid, which is another mistake."""
     try:
@@ -180,9 +194,10 @@ def _keys_outside(tree: Mapping[str, Any], place: Place, moved: Mapping[Key, lis
     found: list[UsageError] = []
     if place.level not in (Level.RECIPE, Level.PROJECT, Level.PROFILE):
         return found
-    packages = tree.get("packages")
-    sources = packages.get("source") if isinstance(packages, dict) else None
-    for index, item in enumerate(sources if isinstance(sources, list) else ()):
+    lists = _lists(tree, (("packages", "source"), ("stages", "*", "packages", "source")))
+    for path, index, item in (
+        (p, n, i) for p, sources in lists if isinstance(sources, list) for n, i in enumerate(sources)
+    ):
         try:
             if isinstance(item, dict) and isinstance(item.get("signed-by"), str):
                 project_path(item["signed-by"])
@@ -190,7 +205,7 @@ def _keys_outside(tree: Mapping[str, Any], place: Place, moved: Mapping[Key, lis
             found.append(
                 UsageError(
                     "`signed-by` is not valid",
-                    where=place.origin(original(("packages", "source", index, "signed-by"), moved)),
+                    where=place.origin(original((*path, index, "signed-by"), moved)),
                     why=str(error),
                     hints=(Hint("copy the keyring into the project, or name the source in your own config"),),
                 )

@@ -31,6 +31,9 @@ RULES = Rules(
         ("packages", "source"): _source,
         ("sources", "*"): _source,
         ("layer",): _own,
+        ("stages", "*", "packages", "install"): lambda item: parse_request(item).name,
+        ("stages", "*", "packages", "source"): _source,
+        ("stages", "*", "layer"): _own,
         ("image", "expose"): q.parse_expose,  # a map in the OCI config: they add up, as in Docker
         ("image", "volumes"): lambda item: q.container_path(item).rstrip("/") or "/",
         ("container", "ports"): _port,
@@ -40,9 +43,17 @@ RULES = Rules(
     choices={
         ("base",): ("distro", "image", "scratch"),
         ("layer", "*"): ("copy", "files", "remove", "fetch", "run"),
+        ("stages", "*", "base"): ("distro", "image", "scratch"),
+        ("stages", "*", "layer", "*"): ("copy", "files", "remove", "fetch", "run"),
         ("container", "healthcheck"): ("http", "tcp", "test"),
     },
 )
 
-UNIQUE = (("layer",), ("container", "ports"), ("container", "volumes"), ("container", "tmpfs"))
+UNIQUE = (
+    ("layer",),
+    ("stages", "*", "layer"),
+    ("container", "ports"),
+    ("container", "volumes"),
+    ("container", "tmpfs"),
+)
 """Lists in which one file may say a name once only. (Of two requests for one package the later replaces.)"""

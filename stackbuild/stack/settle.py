@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from stackbuild.stack.merge_rules import RULES
 from stackbuild.stack.mistakes import mistakes_of
 from stackbuild.stack.place import Saying
 from stackbuild.stack.stack import Stack
+from stackbuild.stack.stages import checked, stages_of
 from stackbuild.stack.uses import Used, uses_of
 
 
@@ -91,7 +92,7 @@ def _stack(
     variables: tuple[str, ...],
     pinned: Mapping[str, Digest],
 ) -> Stack:
-    return Stack(
+    stack = Stack(
         name=document.stack.name,
         file=question.file,
         project=question.project,
@@ -118,6 +119,7 @@ def _stack(
         variables=(*document.stack.env, *variables),
         recipes=dict(sorted(pinned.items())),
     )
+    return replace(stack, stages=stages_of(stack, document.stages)) if document.stages else checked(stack)
 
 
 def _all_rendered(
@@ -143,7 +145,7 @@ def _quarrels(everything: Settings, used: Sequence[Used]) -> list[UsageError]:
         paths[use.saying.place.shown] = use.path
     found = []
     for path, setting in everything.items():
-        if path[0] != "layer" or len(path) < 3 or setting.last.source.level is not Level.RECIPE:
+        if not _layer_of(path) or setting.last.source.level is not Level.RECIPE:
             continue
         last = setting.last
         for said in setting.history[:-1]:
@@ -152,7 +154,7 @@ def _quarrels(everything: Settings, used: Sequence[Used]) -> list[UsageError]:
                 continue
             found.append(
                 UsageError(
-                    f'two recipes define layer "{path[1]}" differently',
+                    f'two recipes define layer "{_layer_of(path)[-1]}" differently',
                     where=last.origin,
                     why=f"the first is {said.origin}",
                     hints=(Hint("name one of the layers otherwise, or define it in the stack's own file"),),
@@ -160,6 +162,13 @@ def _quarrels(everything: Settings, used: Sequence[Used]) -> list[UsageError]:
             )
             break
     return list({error.what: error for error in found}.values())
+
+
+def _layer_of(path: SettingPath) -> SettingPath:
+    """The path of the layer that a setting of one is in; () if it is in none."""
+    if path[0] == "stages":
+        return path[:4] if len(path) > 4 and path[2] == "layer" else ()
+    return path[:2] if len(path) > 2 and path[0] == "layer" else ()
 
 
 def _base_image(said: Sequence[Saying]) -> str:
@@ -208,8 +217,8 @@ def _without_the_moot(living: dict[SettingPath, Setting]) -> dict[SettingPath, S
     if base and variant and base.value.key != "distro" and not _not_before(variant, base):
         moot.add(("base", "variant"))
     for path, setting in living.items():
-        if path[0] == "layer" and len(path) > 2 and path[2] in OF_RUN:
-            done = living.get(choice_path(path[:2], ACTIONS))
+        if (layer := _layer_of(path)) and path[len(layer)] in OF_RUN:
+            done = living.get(choice_path(layer, ACTIONS))
             if done and done.value.key != "run" and not _not_before(setting, done):
                 moot.add(path)
     return {path: setting for path, setting in living.items() if path not in moot}
@@ -271,9 +280,12 @@ def _missing(tree: Mapping[str, Any], living: Settings, project: Saying) -> Any:
             where=variant.last.origin,
             why=f"it is for a bootstrapped distro; this base is {base.value.key}",
         )
-    for layer in tree.get("layer", ()):
+    layers: list[tuple[SettingPath, Any]] = [(("layer", layer["name"]), layer) for layer in tree.get("layer", ())]
+    for stage, tables in tree.get("stages", {}).items():
+        layers += [(("stages", stage, "layer", layer["name"]), layer) for layer in tables.get("layer", ())]
+    for path, layer in layers:
         action = next((key for key in ACTIONS if key in layer), None)
-        where = living[("layer", layer["name"], "name")].last.origin
+        where = living[(*path, "name")].last.origin
         if action is None:
             yield UsageError(
                 f'layer "{layer["name"]}" does nothing',
@@ -282,7 +294,7 @@ def _missing(tree: Mapping[str, Any], living: Settings, project: Saying) -> Any:
             )
         elif action != "run":
             for key in OF_RUN:
-                for setting in beneath(living, ("layer", layer["name"], key)).values():
+                for setting in beneath(living, (*path, key)).values():
                     yield UsageError(
                         f"`{key}` is for layers that run something",
                         where=setting.last.origin,

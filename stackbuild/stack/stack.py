@@ -16,7 +16,7 @@ from stackbuild.stack.container_tables import Container
 from stackbuild.stack.image_tables import Base, Build, Image, Layer, Packages, Push, Registry, Source, UserTable
 from stackbuild.stack.place import shown_path
 
-IN_THE_IMAGE = ("stack", "base", "packages", "users", "layer", "image")
+IN_THE_IMAGE = ("stack", "base", "packages", "users", "layer", "stages", "image")
 """Tables that decide what is in the image."""
 
 
@@ -30,6 +30,8 @@ class Stack:
     read: every file that was looked at, those that are not there too (a `stat` of them says whether
     settling again can differ). variables: the environment variables that were looked at.
     recipes: reference -> digest of each recipe from elsewhere, for the lock to pin.
+    stages: the build-only images, each as a stack of its own, one that others copy from before these.
+    stage: the name of the stage that this is; "": it is the stack.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Stack:
     read: tuple[Path, ...] = field(default=(), repr=False)
     variables: tuple[str, ...] = field(default=(), repr=False)
     recipes: Mapping[str, Digest] = field(default_factory=dict, repr=False)
+    stages: Mapping[str, Stack] = field(default_factory=dict, repr=False)
+    stage: str = ""
 
     def origin(self, *key: str | int) -> Origin:
         """Where a value came from: `origin("layer", "site", "copy", 0)`, `origin("packages", "install", "nginx")`.

@@ -55,6 +55,19 @@ def test_a_new_version_of_one_package_changes_its_own_lines_only() -> None:
     assert sum(a != b for a, b in zip(before, after, strict=True)) == 2
 
 
+def test_a_stage_is_locked_beside_the_image_and_only_then_the_form_is_newer() -> None:
+    platform = replace(LOCK.platforms["linux/amd64"], stages={"builder": PlatformLock(None, (ARCHIVE,), (LIBC, DASH))})
+    staged = replace(LOCK, platforms={**LOCK.platforms, "linux/amd64": platform})
+    data = render(staged)
+    assert parse(data, "stack.lock") == staged
+    assert b"version = 2\n" in data and b"version = 1\n" in render(LOCK)
+    kept = data.replace(b"version = 2\n", b"version = 1\n").split(b'[[platform."linux/amd64".stage')[0]
+    assert render(LOCK).startswith(kept.split(b'[platform."linux/arm64')[0])
+    with pytest.raises(UsageError) as found:
+        parse(data.replace(b'name = "dash"', b'name = "libc6"'), "stack.lock")
+    assert found.value.where is not None and found.value.where.line > 0
+
+
 def test_waves_are_the_packages_in_order() -> None:
     assert LOCK.platforms["linux/amd64"].waves == ((LIBC, DASH), (CURL,))
     assert LOCK.platforms["linux/arm64"].waves == ()
@@ -129,4 +142,4 @@ def test_merge_markers_are_named_by_line() -> None:
 
 def test_a_newer_lock_says_upgrade() -> None:
     with pytest.raises(UsageError, match="newer stackbuild"):
-        parse(render(LOCK).replace(b"version = 1\n", b"version = 2\n", 1), "stack.lock")
+        parse(render(LOCK).replace(b"version = 1\n", b"version = 3\n", 1), "stack.lock")

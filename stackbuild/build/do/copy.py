@@ -13,7 +13,7 @@ from stackbuild.core.action import Action, Room
 from stackbuild.core.errors import StepError
 from stackbuild.core.modes import apply_mode
 from stackbuild.oci.tar_write import Entry
-from stackbuild.oci.tree_read import TreeReader, walk
+from stackbuild.oci.tree_read import Stat, TreeReader, walk
 
 FILE, PROGRAM, FOLDER = 0o644, 0o755, 0o755
 
@@ -25,11 +25,15 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
     "copies": [{"to", "owner", "mode", "sources": [{"name", "entries": [[path, kind, target], …]}]}]; a path
       "" is the source itself; kind: "file" | "program" | "dir" | "link"; target: of a link its text, of a
       file its project path, whose bytes are the input "files/PROJECT PATH".
+      Or with "staged": the input that do/pick.py made ("files"), and its "sources".
     "fetched": [{"input", "to", "name", "unpack", "owner", "mode"}]: input blobs.
     """
 
     def fill(layer: OwnLayer) -> None:
         for item in action.params.get("copies", ()):
+            if "staged" in item:
+                _staged(layer, item, room)
+                continue
             for source in item["sources"]:
                 _copy(layer, item, source, action, room)
         for item in action.params.get("fetched", ()):
@@ -105,15 +109,45 @@ def _unpack(layer: OwnLayer, item: Mapping[str, Any], place: Path, scratch: Path
             if found.kind == "dir":
                 _folder(layer, item, top + b"/" + path)
                 continue
-            here = layer.place(top + b"/" + path, last=False)
-            if found.kind == "symlink":
-                layer.add(Entry(here, "symlink", 0o777, uid, gid, target=found.target))
-                continue
-            if found.kind != "file":
+            if found.kind not in ("file", "symlink"):
                 shown = path.decode(errors="backslashreplace")
                 raise StepError(f"{item['name']} cannot be unpacked", why=f"{shown} is a {found.kind}")
             mode = _bits(item, PROGRAM if found.mode & 0o111 else FILE)
-            content = Content(
-                root / Path(os.fsdecode(path)), item["name"], same=found.inode if found.links > 1 else None
-            )
-            layer.add(Entry(here, "file", mode, uid, gid, size=found.size), content)
+            content = _content(root, path, item["name"], found)
+            here = layer.place(top + b"/" + path, last=False)
+            if found.kind == "symlink":
+                layer.add(Entry(here, "symlink", 0o777, uid, gid, target=found.target))
+            else:
+                layer.add(Entry(here, "file", mode, uid, gid, size=found.size), content)
+
+
+def _content(root: Path, path: bytes, name: str, found: Stat) -> Content:
+    return Content(root / Path(os.fsdecode(path)), name, same=found.inode if found.links > 1 else None)
+
+
+def _staged(layer: OwnLayer, item: Mapping[str, Any], room: Room) -> None:
+    """What was taken out of a stage: root's unless `owner` says else, modes and capabilities as they were there."""
+    from stackbuild.build.archive import unpack
+
+    uid, gid = layer.owner(item.get("owner"))
+    root = unpack(room.inputs[item["staged"]], item["staged"], room.scratch)
+    with TreeReader(root) as tree:
+        for number, source in enumerate(item["sources"]):
+            first = str(number).encode()
+            top = layer.place(item["to"], last=True) if source["folder"] else _target(layer, item, source["name"])
+            below = walk(tree, first) if source["folder"] else ()
+            for path in (first, *below):
+                with tree.open(path) as node:
+                    found = node.stat
+                wanted = top + path[len(first) :]
+                mode = _bits(item, found.mode, folder=found.kind == "dir")
+                if found.kind == "dir":
+                    layer.folder(layer.place(wanted, last=True), mode, uid, gid)
+                elif found.kind == "symlink":
+                    here = layer.place(wanted, last=False)
+                    layer.add(Entry(here, "symlink", 0o777, uid, gid, target=found.target))
+                else:
+                    entry = Entry(
+                        layer.place(wanted, last=False), "file", mode, uid, gid, size=found.size, xattrs=found.xattrs
+                    )
+                    layer.add(entry, _content(root, path, source["name"], found))

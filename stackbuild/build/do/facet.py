@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import translate
 from typing import Any
 
@@ -25,6 +26,7 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
     params, all but paths may be missing: "users", "groups": names. "paths": paths of the image whose
     ancestors count, links on the way resolved. "remove": the same, and each may be a pattern (`*`, `?`,
     `[a-z]`, which do not match "/"); for one that is not there near names are noted.
+    "staged": [{"input", "to"}]: for each an input "folders" of do/pick.py.
     "archives": [{"input", "to", "name"}]: archives among the inputs whose folders are meant to land in `to`.
     """
     tree = TreeView(room.lowers)
@@ -37,10 +39,14 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
 
         for folder in archive_folders(room.inputs[archive["input"]], archive["name"], room.scratch):
             seen.visit(raw(archive["to"]) + b"/" + folder)
+    for item in params.get("staged", ()):
+        for source in json.loads(room.inputs[item["input"]].read_bytes()):
+            for folder in (source["name"],) if source["folders"] is None else source["folders"]:
+                seen.visit(raw(item["to"]) + b"/" + raw(folder))
     matches: dict[str, tuple[bytes, ...]] = {}
     for pattern in params.get("remove", ()):
         if is_pattern(pattern):
-            matches[pattern] = tuple(_glob(seen, tree, raw(pattern)))
+            matches[pattern] = tuple(matches_of(seen.look, tree, raw(pattern)))
         else:
             seen.visit(raw(pattern))
     accounts = Accounts.of_tree(room.lowers)
@@ -77,8 +83,8 @@ def is_pattern(path: str) -> bool:
     return any(character in path for character in "*?[")
 
 
-def _glob(seen: _Seen, tree: TreeView, pattern: bytes) -> Iterable[bytes]:
-    """The paths of the tree that match, sorted; each is noted with its ancestors."""
+def matches_of(look: Callable[[bytes], Node | None], tree: TreeView, pattern: bytes) -> Iterable[bytes]:
+    """The paths of the tree that match, sorted; `look` is asked for each and its ancestors."""
     found = [b""]
     parts = [part for part in pattern.split(b"/") if part]
     for number, part in enumerate(parts):
@@ -90,7 +96,7 @@ def _glob(seen: _Seen, tree: TreeView, pattern: bytes) -> Iterable[bytes]:
                 if matcher.match(name):
                     path = folder + b"/" + name if folder else name
                     try:
-                        deeper.append(follow(seen.look, path, last=not last))
+                        deeper.append(follow(look, path, last=not last))
                     except StepError:
                         continue
         found = sorted(set(deeper))

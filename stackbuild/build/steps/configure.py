@@ -10,7 +10,7 @@ from stackbuild.build.steps.unpack import package_inputs
 from stackbuild.core.action import Action, ActionResult, Needs
 from stackbuild.core.digest import Digest
 from stackbuild.core.errors import Hint, UsageError
-from stackbuild.plan.step import Inputs, Step, basic_reads, tree_digests
+from stackbuild.plan.step import Inputs, Step, basic_reads, plain_id, tree_digests
 
 
 class Configure:
@@ -33,7 +33,7 @@ class Configure:
                 hints=[Hint('use variant = "essential": it is the smallest that has what configures packages')],
             )
         present = [id for id in step.tree if not results[id].facts.get("empty")]
-        own = [number for number, id in enumerate(present) if id in step.params["own"]]
+        own = [number for number, id in enumerate(present) if plain_id(id) in step.params["own"]]
         first = own[0] if own else len(present)
         return Action(
             kind="configure",

@@ -16,7 +16,8 @@ from stackbuild.plan.step import Inputs, Step, basic_reads
 class Copy:
     """params: "epoch", "compression", and "copy": the items of a copy layer as in stack.toml, or "fetched":
     [{"input": a role of needs whose result has a "file", "to", "name", "unpack", "owner", "mode"}].
-    needs: "facet" (of the same items) and the roles of "fetched"."""
+    An item of "copy" with an "input" copies what the pick step of this role took out of a stage.
+    needs: "facet" (of the same items) and the roles of "fetched" and of stages."""
 
     name: ClassVar[str] = "copy"
     version: ClassVar[int] = 1
@@ -29,8 +30,13 @@ class Copy:
         return Inputs(f"copy/{self.version}", step.params, basic_reads(step, done) | project_reads(self._files, step))
 
     def action(self, step: Step, inputs: Inputs, results: Mapping[str, ActionResult]) -> Action:
-        copies = [_described(item, sources) for item, sources in selected(self._files, step)]
-        blobs = {"facet": results[step.needs["facet"]].outputs["facet"]}
+        of_project = iter(selected(self._files, step))
+        of_stages = iter(staged(step))
+        copies = [
+            _staged(*next(of_stages), step, results) if "input" in item else _described(*next(of_project))
+            for item in step.params.get("copy", ())
+        ]
+        blobs = {"facet": results[step.needs["facet"]].outputs["facet"]} | staged_blobs(step, results, "files")
         for item in step.params.get("fetched", ()):
             blobs[item["input"]] = results[step.needs[item["input"]]].outputs["file"]
         return Action(
@@ -53,9 +59,11 @@ class Copy:
 
 
 def selected(files: ProjectFiles, step: Step) -> list[tuple[Mapping[str, Any], tuple[Source, ...]]]:
-    """The items of a copy step, each with its sources. Raises UsageError."""
+    """The items of a copy step that copy from the project, each with its sources. Raises UsageError."""
     found = []
     for item in step.params.get("copy", ()):
+        if "input" in item:
+            continue
         pattern = str(item.get("from", item.get("from_")))
         sources = files.select(pattern, exclude=item.get("exclude") or (), ignore=item.get("ignore"), where=step.origin)
         if len(sources) > 1 and not item["to"].endswith("/"):
@@ -66,6 +74,30 @@ def selected(files: ProjectFiles, step: Step) -> list[tuple[Mapping[str, Any], t
             )
         found.append((item, sources))
     return found
+
+
+def staged(step: Step) -> list[tuple[str, Mapping[str, Any]]]:
+    """The items of a copy step that copy out of stages, each with the name of the action's input for it."""
+    return [(f"stage/{n}", item) for n, item in enumerate(step.params.get("copy", ())) if "input" in item]
+
+
+def staged_blobs(step: Step, results: Mapping[str, ActionResult], output: str) -> dict[str, Blob]:
+    """The action's inputs "stage/N": an output of each pick step."""
+    return {name: results[step.needs[item["input"]]].outputs[output] for name, item in staged(step)}
+
+
+def _staged(name: str, item: Mapping[str, Any], step: Step, results: Mapping[str, ActionResult]) -> dict[str, Any]:
+    """An item of a stage as build/do/copy.py reads it."""
+    sources = results[step.needs[item["input"]]].facts["sources"]
+    if len(sources) > 1 and not item["to"].endswith("/"):
+        raise UsageError(
+            f"`{item['from']}` is {len(sources)} sources, and `{item['to']}` is not written as a folder",
+            where=step.origin,
+            hints=[Hint(f'write to = "{item["to"]}/"')],
+        )
+    return {
+        "to": item["to"], "owner": item.get("owner"), "mode": item.get("mode"), "staged": name, "sources": sources,
+    }  # fmt: skip
 
 
 def project_reads(files: ProjectFiles, step: Step) -> dict[str, str]:
@@ -122,6 +154,9 @@ def _described(item: Mapping[str, Any], sources: tuple[Source, ...]) -> dict[str
 
 def created_by(step: Step) -> str:
     """The line of the image's history."""
-    copies = [f"{item.get('from', item.get('from_'))} to {item['to']}" for item in step.params.get("copy", ())]
+    copies = [
+        f"{item.get('input') or item.get('from', item.get('from_'))} to {item['to']}"
+        for item in step.params.get("copy", ())
+    ]
     fetched = [f"{item.get('url') or item['name']} to {item['to']}" for item in step.params.get("fetched", ())]
     return f"copy {', '.join(copies)}" if copies else f"fetch {', '.join(fetched)}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from stackbuild.build.project_files import ProjectFiles
-from stackbuild.build.steps.copy import selected
+from stackbuild.build.steps.copy import selected, staged, staged_blobs
 from stackbuild.core.action import Action, ActionResult, Blob
 from stackbuild.core.digest import Digest
 from stackbuild.oci.accounts import split_owner
@@ -17,7 +17,8 @@ from stackbuild.plan.step import Inputs, Step, basic_reads, tree_digests
 class Facet:
     """params: "users", "groups", "paths": names and paths of the image (all may be missing), and what the layer
     that the facet is for does: its "copy", "files", "remove" or "fetched" items, from which the rest follows.
-    needs: the roles of "fetched" that are unpacked. tree: what is below the layer.
+    needs: the roles of "fetched" that are unpacked,
+    and of what is copied out of stages. tree: what is below the layer.
 
     Of a copy the names of its folders count, not its files: to edit or add a file needs no tree."""
 
@@ -32,7 +33,10 @@ class Facet:
         return Inputs(f"facet/{self.version}", self._wanted(step), basic_reads(step, done))
 
     def action(self, step: Step, inputs: Inputs, results: Mapping[str, ActionResult]) -> Action:
-        blobs: dict[str, Blob] = {role: results[id].outputs["file"] for role, id in step.needs.items()}
+        blobs: dict[str, Blob] = staged_blobs(step, results, "folders")
+        for item in step.params.get("fetched", ()):
+            if item.get("unpack"):
+                blobs[item["input"]] = results[step.needs[item["input"]]].outputs["file"]
         return Action(
             kind="facet",
             params=inputs.params,
@@ -67,12 +71,15 @@ class Facet:
         }
         if params.get("remove"):
             wanted["remove"] = sorted(params["remove"])
+        if items := staged(step):
+            wanted["staged"] = [{"input": name, "to": item["to"]} for name, item in items]
         if archives:
             wanted["archives"] = archives
         return wanted
 
     def _targets(self, step: Step) -> Iterator[str]:
         """Where the sources of a copy land: single files, and folders with all folders in them."""
+        yield from (item["to"] for _, item in staged(step))
         for item, sources in selected(self._files, step):
             yield item["to"]
             for source in sources:

@@ -37,10 +37,12 @@ def run(app: App, args: Namespace) -> None:
         app.show(current)
         return
 
+    from functools import partial
+
     from stackbuild.cli.locking import bases
     from stackbuild.cli.network import fetcher
 
-    new = resolve(stack, old, fetcher(app), bases=bases(app, stack), move=args.update)
+    new = resolve(stack, old, fetcher(app), bases=bases(app, stack), stage_bases=partial(bases, app), move=args.update)
     app.lock_file.write(new)
     _remember(app, args, LockChanges(new, new, stack.lock_file.name), read=stack.read, written=[stack.lock_file])
     app.show(LockChanges(old, new, stack.lock_file.name))
@@ -53,7 +55,7 @@ def _remember(
     from stackbuild.cli import fast
 
     stack = app.stack()
-    if stack.base.image:
+    if any(one.base.image for one in (stack, *stack.stages.values())):
         return  # its image level may come from a place that no `stat` can watch
     fast.remember(
         args,

@@ -26,5 +26,10 @@ def run(app: App, args: Namespace) -> None:
         raise UsageError(f"there is no {stack.lock_file.name} yet", hints=hints)
     if not answers(lock, stack):
         app.listener(Note(f"{stack.lock_file.name} is stale: the answer is about what it holds", "warning"))
-    asked = [term.name for request in stack.packages.install for term in request.terms]
+    asked = [
+        term.name
+        for one in (stack, *stack.stages.values())
+        for request in one.packages.install
+        for term in request.terms
+    ]
     app.show(why(lock, args.package, asked))
