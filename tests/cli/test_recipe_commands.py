@@ -46,13 +46,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def run(*words: str) -> None:
+def run(*words: str) -> list[str]:
+    """Runs a command; what it noted."""
     args = parse(words)
     assert isinstance(args, Namespace)
     notes: list[Any] = []
     app = App(args, dict(os.environ), notes.append)
     module = command if args.command == "recipe" else init
     module.run(app, args)
+    return [note.text for note in notes]
 
 
 def test_list_and_show(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,20 +119,29 @@ def test_init_writes_a_commented_file_that_works(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "recipe"),
+    ("files", "says", "values"),
     [
-        ("requirements.txt", "python-app"),
-        ("package.json", "node-app"),
-        ("index.html", "web-static"),
-        ("go.mod", "web-service"),
+        ({"index.html": ""}, "index.html is there: web-static fits", {"folder": "./"}),
+        ({"public/index.html": ""}, "public/index.html is there: web-static fits", {"folder": "public/"}),
+        (
+            {"go.mod": "module example.com/shop/v2\n", "index.html": ""},
+            "go.mod is there: web-service fits",
+            {"folder": "bin/", "entrypoint": ("./shop",), "todo": "go build -o bin/shop ."},
+        ),
+        ({"index.html": "", "Dockerfile": ""}, "there is a Dockerfile: `stackbuild init --from", {"folder": "./"}),
     ],
 )
-def test_init_looks_at_the_folder(here: Path, file: str, recipe: str) -> None:
-    (here / "recipes" / f"{recipe}.toml").write_text(f'[recipe]\nname = "{recipe}"\n[image]\nlabels = {{ x = "y" }}\n')
-    (here / file).write_text("")
-    run("init")
+def test_init_proposes_a_shipped_recipe_and_says_why(
+    here: Path, files: dict[str, str], says: str, values: dict[str, Any]
+) -> None:
+    for name, text in files.items():
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).write_text(text)
+    notes = " / ".join(run("init"))
+    assert says in notes and values.get("todo", "") in notes and "next: stackbuild up" in notes
     stack = settle(here / "stack.toml")
-    assert stack.image.labels["x"] == "y" and stack.base.distro == "debian/bookworm"
+    assert [item.from_ for layer in stack.layers for item in layer.copy] == [values["folder"]]
+    assert stack.image.entrypoint == values.get("entrypoint", ("nginx", "-g", "daemon off;"))
 
 
 def test_init_of_an_empty_folder_is_a_stack_by_itself(here: Path) -> None:

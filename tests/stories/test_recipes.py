@@ -1,0 +1,164 @@
+"""The recipes that ship, as their users have them: `init`, `up -d --wait`, and what then answers."""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Stackbuild
+from tests.machine import free_port, need_root
+
+Project = Callable[[str], Stackbuild]
+
+
+@pytest.fixture
+def project(tmp_path: Path, shared: Path) -> Iterator[Project]:
+    """Makes projects by a folder's name; all recipes share one store. Containers and volumes go at the end."""
+    need_root()
+    made: list[Stackbuild] = []
+
+    def make(name: str) -> Stackbuild:
+        (tmp_path / name).mkdir()
+        made.append(Stackbuild(tmp_path / name, shared / "recipes-store"))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if (one.folder / "stack.toml").exists():
+            one("down", code=None, timeout=90)
+
+
+def ask(url: str, **headers: str) -> tuple[int, Message, str]:
+    request = urllib.request.Request(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.headers, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read().decode()
+
+
+def write(folder: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_web_static_from_a_folder_of_pages(project: Project) -> None:
+    """A page of the same size and time as the one before is still seen as another one; the same one is not sent."""
+    here, port = project("pages"), free_port()
+    write(here.folder, {"index.html": "<h1>one</h1>\n", "assets/app.1a2b.js": "1;\n", ".env": "SECRET=1\n"})
+    said = here("init")
+    assert "index.html is there: web-static fits" in said.err
+    file = here.folder / "stack.toml"
+    text = file.read_text()
+    with_ = f'with = {{ port = {port}, immutable = ["/assets/"], single-page = true }}'
+    file.write_text(text.replace('use = "web-static" }', f'use = "web-static", {with_} }}'))
+    here("up", "-d", "--wait", timeout=400)
+    url = f"http://127.0.0.1:{port}"
+    code, headers, body = ask(f"{url}/")
+    assert (code, body) == (200, "<h1>one</h1>\n")
+    assert headers["Cache-Control"] == "no-cache" and headers["Last-Modified"] is None
+    first = headers["ETag"]
+    assert first.startswith('W/"') and ask(f"{url}/index.html", If_None_Match=first)[::2] == (304, "")
+    since = "Tue, 01 Jan 2030 00:00:00 GMT"
+    assert ask(f"{url}/", If_Modified_Since=since)[0] == 200
+    assert ask(f"{url}/", If_None_Match="")[0] == 200
+    code, headers, _ = ask(f"{url}/assets/app.1a2b.js")
+    assert code == 200 and "immutable" in headers["Cache-Control"]
+    assert ask(f"{url}/some/view")[2] == "<h1>one</h1>\n"
+    for hidden in ("stack.toml", ".env"):
+        assert ask(f"{url}/{hidden}")[2] == "<h1>one</h1>\n", hidden
+    assert "GET /some/view" in here("logs").out
+
+    write(here.folder, {"index.html": "<h1>two</h1>\n"})
+    here("up", "-d", "--wait", timeout=200)
+    code, headers, body = ask(f"{url}/", If_None_Match=first)
+    assert (code, body) == (200, "<h1>two</h1>\n") and headers["ETag"] != first
+
+
+def test_redis_keeps_its_data_over_an_update(project: Project) -> None:
+    here, port = project("redis"), free_port()
+    here("init", "redis", "--with", f"port={port}")
+    here("up", "-d", "--wait", timeout=400)
+
+    def command(*words: str) -> str:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
+            peer.sendall((" ".join(words) + "\r\n").encode())
+            return peer.recv(4096).decode()
+
+    assert command("SET", "key", "kept") == "+OK\r\n"
+    assert here("exec", "id", "-un").out == "redis\n"
+    file = here.folder / "stack.toml"
+    file.write_text(file.read_text().replace(f"port = {port}", f'port = {port}, memory = "64mb"'))
+    here("up", "-d", "--wait", timeout=200)
+    assert command("GET", "key") == "$4\r\nkept\r\n"
+    assert "67108864" in command("CONFIG", "GET", "maxmemory")
+
+
+@pytest.mark.whole
+def test_web_service_runs_a_command_as_an_ordinary_user(project: Project) -> None:
+    here, port = project("service"), free_port()
+    write(here.folder, {"app/hello.txt": "hello\n"})
+    words = (
+        f'command=["python3", "-m", "http.server", "{port}"]',
+        f"port={port}",
+        'packages=["python3"]',
+        "folder=app",
+    )
+    here("init", "web-service", *(part for word in words for part in ("--with", word)))
+    here("up", "-d", "--wait", timeout=400)
+    assert ask(f"http://127.0.0.1:{port}/hello.txt")[2] == "hello\n"
+    assert here("exec", "id", "-u").out == "10001\n"
+    [container] = json.loads(here("ps", "--format", "json").out)
+    assert container["health"] == "healthy"
+
+
+@pytest.mark.whole
+def test_postgres_keeps_its_data_over_an_image_update(project: Project) -> None:
+    """Init scripts run once; a row outlives the image; a failed init script leaves nothing half made."""
+    here, port = project("database"), free_port()
+    write(here.folder, {"init/1.sql": "SELECT 1/0;\n", "init/2.sh": "psql -qc 'INSERT INTO seen VALUES (2)'\n"})
+    here("init", "postgres", "--with", f"port={port}", "--with", "init=init")
+    assert "POSTGRES_PASSWORD is not set" in here("up", "-d", "--wait", code=None, timeout=400).err + here("logs").err
+    write(here.folder, {".env": 'POSTGRES_PASSWORD=it\'s a "secret"\n'})
+    with (here.folder / "stack.toml").open("a") as file:
+        file.write('\n[container]\nenv-file = [".env"]\nrestart = "no"\n')
+    assert here("up", "-d", "--wait", code=None, timeout=200).code != 0
+    assert "division by zero" in here("logs").err
+    made = "CREATE TABLE seen (n int);\nALTER TABLE seen OWNER TO app;\nINSERT INTO seen VALUES (1);\n"
+    write(here.folder, {"init/1.sql": made})
+    here("up", "-d", "--wait", timeout=200)
+
+    def sql(line: str) -> str:
+        login = """PGPASSWORD="it's a \\"secret\\"" psql -qAt -h 127.0.0.1 -U app -d app -c "$1" """
+        return here("exec", "sh", "-c", login, "sh", line).out
+
+    assert sql("SELECT n FROM seen ORDER BY n") == "1\n2\n"
+    sql("INSERT INTO seen VALUES (3)")
+    assert here("exec", "sh", "-c", "psql -h 127.0.0.1 -wU app app -c 'select 1'", code=None).code != 0
+    with socket.create_connection(("127.0.0.1", port), timeout=10):
+        pass
+    file = here.folder / "stack.toml"
+    file.write_text(file.read_text().replace('init = "init"', 'init = "init", settings = ["work_mem = 7MB"]'))
+    assert "init" in file.read_text()
+    with file.open("a") as more:
+        more.write('\n[packages]\ninstall = ["tzdata"]\n')
+    here("up", "-d", "--wait", timeout=300)
+    assert sql("SELECT n FROM seen ORDER BY n") == "1\n2\n3\n"
+    assert sql("SHOW work_mem") == "7MB\n"
+
+
+@pytest.mark.whole
+def test_ci_runner_compiles_as_its_user(project: Project) -> None:
+    here = project("runner")
+    here("init", "ci-runner")
+    here("build", timeout=500)
+    line = "echo 'int main(){return 7;}' > a.c && gcc a.c -o a && git init -q r && id -un && ./a"
+    assert here("run", "runner", "bash", "-c", line, code=7, timeout=120).out == "ci\n"
