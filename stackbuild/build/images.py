@@ -9,7 +9,7 @@ from typing import Any
 
 from stackbuild.core.action import ActionResult, Blob
 from stackbuild.core.digest import Digest, digest_of
-from stackbuild.core.errors import HostError
+from stackbuild.core.errors import HostError, NetworkError
 from stackbuild.store.objects import ObjectStore
 from stackbuild.store.trees import TreeStore
 
@@ -70,7 +70,7 @@ class LayerFolders:
                 folders.append((chain, self._trees.ensure(chain, "flat", partial(self._flatten, result))))
                 continue
             for blob, diff_id, _ in layer_blobs(result):
-                make = partial(self._unpack, blob)
+                make = partial(self._unpack, blob, diff_id)
                 folders.append((diff_id, self._trees.ensure(diff_id, self.form, make)))
         return folders
 
@@ -78,23 +78,35 @@ class LayerFolders:
         """Take over the unpacked form that a step left beside its layer."""
         self._trees.add(folder, diff_id, self.form)
 
-    def _unpack(self, blob: Blob, into: Path) -> None:
+    def _unpack(self, blob: Blob, diff_id: Digest, into: Path) -> None:
         from stackbuild.oci.tar_extract import extract
 
-        with self._open(blob) as stream:
-            extract(
-                stream,
-                into,
-                whiteouts="device" if self.form == "overlay" else "file",
-                name=f"layer {blob.digest}",
+        try:
+            with self._open(blob) as stream:
+                extract(
+                    stream,
+                    into,
+                    whiteouts="device" if self.form == "overlay" else "file",
+                    name=f"layer {blob.digest}",
+                    diff_id=diff_id,  # a remote cache may lie, and everybody finds the folder by this name
+                )
+        except NetworkError as error:
+            self._blobs.path(blob.digest).unlink(missing_ok=True)
+            wrong = HostError(
+                f"the layer {blob.digest} is not what its step's result says and is dropped", why=str(error)
             )
+            wrong.damaged = True
+            raise wrong from error
 
     def _flatten(self, result: ActionResult, into: Path) -> None:
         from stackbuild.oci.tar_extract import extract
 
-        for blob, _, _ in layer_blobs(result):
+        layers = layer_blobs(result)
+        if chain_id([diff_id for _, diff_id, _ in layers]) != result.facts["chain_id"]:
+            raise HostError("a base image's layers do not make its chain ID", why=str(result.facts["chain_id"]))
+        for blob, diff_id, _ in layers:
             with self._open(blob) as stream:
-                extract(stream, into, whiteouts="apply", name=f"layer {blob.digest}")
+                extract(stream, into, whiteouts="apply", name=f"layer {blob.digest}", diff_id=diff_id)
 
     def _open(self, blob: Blob) -> Any:
         try:

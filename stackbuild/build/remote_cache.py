@@ -75,6 +75,10 @@ class RemoteCache:
     def writes(self) -> bool:
         return self._target is not None
 
+    def stop_reading(self) -> None:
+        """Something that came from here, perhaps, was wrong: what this command still needs is made here."""
+        self._source = None
+
     @property
     def fetches(self) -> bool:
         return self._fetch

@@ -76,6 +76,8 @@ def build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
             if not error.damaged or not tries:
                 raise
             app.listener(Note(error.what, "warning"))
+            if app.remote_cache is not None:
+                app.remote_cache.stop_reading()
             work = prepare(
                 app, targets=getattr(args, "target", ()), again=args.always_make, locked=args.locked, args=args
             )

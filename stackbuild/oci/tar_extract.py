@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
+from stackbuild.core.digest import Digest, finish
 from stackbuild.core.errors import HostError, NetworkError
 from stackbuild.core.files import host_error
 from stackbuild.oci.changes import OPAQUE, PREFIX, deleted_by, split
@@ -46,6 +48,21 @@ class _Counter:
         return data
 
 
+class _Hashed:
+    """A tar whose end is an error unless it has the promised digest."""
+
+    def __init__(self, stream: BinaryIO, diff_id: Digest, name: str) -> None:
+        self._stream, self._diff_id, self._name = stream, diff_id, name
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._hash.update(data)
+        if not data and size != 0 and finish(self._hash) != self._diff_id:
+            raise NetworkError(f"{self._name} has the wrong diff ID", why=f"it is not {self._diff_id}")
+        return data
+
+
 def extract(
     stream: BinaryIO,
     dest: Path,
@@ -54,6 +71,7 @@ def extract(
     name: str,
     limits: Limits = LIMITS,
     devices: bool = False,
+    diff_id: Digest | None = None,
 ) -> None:
     """Unpack a layer (gzip, zstd or plain: detected) into the folder `dest`; read the stream to its end.
 
@@ -61,12 +79,15 @@ def extract(
     it; "device" and "file" leave whiteouts as character devices 0:0 or empty `.wh.NAME` files, and refuse
     opaque markers and entries below a link, as such a layer would mean something else when it is stacked.
     name: what the user calls the layer. devices: also make device nodes (as root; left out otherwise).
+    diff_id: what the uncompressed tar must be; None: it is not known, and not looked at.
     Owners are set as they are, so this needs root or root of a user namespace.
     Raises NetworkError for hostile or broken input (dest then holds a part of it, nothing is outside of it),
     HostError for an owner that is not mapped, a full disk, missing extended attributes.
     """
     counter = _Counter(stream)
     plain = decompressed(cast(BinaryIO, counter), name)
+    if diff_id is not None:
+        plain = cast(BinaryIO, _Hashed(plain, diff_id, name))
     with TreeWriter(dest, name, links=whiteouts == "apply", devices=devices) as tree:
         job = _Extraction(tree, whiteouts, name, limits, counter)
         reader = TarReader(plain, name)

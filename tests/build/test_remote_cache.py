@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -170,6 +171,46 @@ def test_poisoned_and_truncated_entries_are_refused(project: Stackbuild, tmp_pat
     assert built.out == first.out and ran(built.err) == set(STEPS)
     assert built.err.count("is not used") == 1 and "Traceback" not in built.err
     assert json.loads(other("cache", "verify", "--format", "json").out)["bad"] == []
+
+
+def asked(url: str, accept: str = "", body: bytes | None = None, method: str = "GET", kind: str = "") -> bytes:
+    headers = {**({"Accept": accept} if accept else {}), **({"Content-Type": kind} if kind else {})}
+    request = urllib.request.Request(url, data=body, method=method, headers=headers)
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        data: bytes = answer.read()
+    return data
+
+
+def test_an_entry_that_lies_about_a_layer_is_found_out_before_it_is_used(project: Stackbuild, registry: str) -> None:
+    """By somebody who may write: sound digests, but another layer under the diff ID that all stacks share."""
+    project("build", "--cache-to", f"{registry}/team/lies")
+    base = f"http://{registry}/v2/team/lies"
+    manifest_type = "application/vnd.oci.image.manifest.v1+json"
+    found = {}
+    for tag in json.loads(asked(f"{base}/tags/list"))["tags"]:
+        manifest = json.loads(asked(f"{base}/manifests/{tag}", manifest_type))
+        entry = json.loads(asked(f"{base}/blobs/{manifest['config']['digest']}"))
+        if "layer" in entry["result"]["outputs"]:
+            found[tag] = (manifest, entry)
+    for tag, (manifest, entry) in found.items():
+        other = next(e for _, e in found.values() if e["result"]["outputs"] != entry["result"]["outputs"])
+        entry["result"]["outputs"] = other["result"]["outputs"]
+        raw = json.dumps(entry).encode()
+        name = "sha256:" + hashlib.sha256(raw).hexdigest()
+        with urllib.request.urlopen(urllib.request.Request(f"{base}/blobs/uploads/", b"", method="POST")) as answer:
+            place = answer.headers["Location"]
+        asked(f"{place}&digest={name}", body=raw, method="PUT", kind="application/octet-stream")
+        blob = other["result"]["outputs"]["layer"]
+        manifest["config"] |= {"digest": name, "size": len(raw)}
+        manifest["layers"] = [{"mediaType": "application/octet-stream", **blob}]
+        asked(f"{base}/manifests/{tag}", body=json.dumps(manifest).encode(), method="PUT", kind=manifest_type)
+    other_machine = clean(project, "other")
+    write_tiny(other_machine.folder, layers=RUN.replace("echo made", "echo more"))
+    built = other_machine("build", "--cache-from", f"{registry}/team/lies")
+    assert "is not what its step's result says" in built.err
+    honest = other_machine.at(store=project.store.with_name("honest"))
+    assert built.out == honest("build").out
+    assert json.loads(other_machine("cache", "verify", "--format", "json").out)["bad"] == []
 
 
 def new_key(folder: Path, name: str) -> None:

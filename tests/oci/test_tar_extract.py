@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import struct
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from stackbuild.core.changes import Changes
+from stackbuild.core.digest import digest_of
+from stackbuild.core.errors import NetworkError
 from stackbuild.oci.tar_extract import Whiteouts, extract
 from stackbuild.oci.tar_write import Entry, LayerWriter, write_changes
 from stackbuild.oci.tree_read import TreeReader, walk
@@ -188,3 +191,15 @@ def test_a_changed_file_leaves_its_other_name_alone(tmp_path: Path) -> None:
     lower = layer(D, file(b"d/a", b"old"), Entry(b"d/b", "hardlink", 0o644, target=b"d/a"))
     unpack(tmp_path / "t", lower, layer(D, file(b"d/a", b"new")))
     assert ((tmp_path / "t/d/a").read_text(), (tmp_path / "t/d/b").read_text()) == ("new", "old")
+
+
+def test_a_layer_with_another_diff_id_is_refused_at_its_end(tmp_path: Path) -> None:
+    stored = layer((Entry(b"file", "file", 0o644, size=3), b"abc"))
+    diff_id = digest_of(gzip.decompress(stored.getvalue()))
+    (tmp_path / "right").mkdir()
+    extract(stored, tmp_path / "right", whiteouts="file", name="the layer", diff_id=diff_id)
+    assert (tmp_path / "right/file").read_bytes() == b"abc"
+    (tmp_path / "wrong").mkdir()
+    with pytest.raises(NetworkError, match="the layer has the wrong diff ID"):
+        extract(io.BytesIO(stored.getvalue()), tmp_path / "wrong", whiteouts="file", name="the layer",
+                diff_id=digest_of(b""))  # fmt: skip
