@@ -29,6 +29,7 @@ from stackbuild.core.events import (
     StepFinished,
     StepOutput,
     StepStarted,
+    is_of,
 )
 from stackbuild.core.text import harmless
 
@@ -169,7 +170,7 @@ class View:
         if self._transfers:
             yield self._transfer_row()
         room = max(1, self._console.height - 5)
-        shown = [(n, s) for n, s in self._running.items() if self._verbose or not n.startswith(("fetch/", "facet/"))]
+        shown = [(n, s) for n, s in self._running.items() if self._verbose or not is_of(n, "fetch", "facet")]
         for name, step in shown[:room]:
             yield self._row(f"  {self._spin(now)} {harmless(name)}", now - step.since, step.line)
         if len(shown) > room:

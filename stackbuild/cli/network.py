@@ -14,7 +14,7 @@ from stackbuild.core.events import BytesFetched, ImagePushed, PhaseFinished, Pha
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
     from stackbuild.core.digest import Digest
-    from stackbuild.lock.lock import LockedPackage
+    from stackbuild.lock.lock import LockedPackage, PlatformLock
     from stackbuild.net.client import Answer, Client, Policy
     from stackbuild.packages.fetch import Fetcher
     from stackbuild.packages.source import Source
@@ -54,16 +54,21 @@ def fetcher(app: App) -> Fetcher:
     return Fetcher(app.paths, app.client, app.listener, offline=app.args.offline)
 
 
-@lru_cache(maxsize=1)
-def _sources(app: App) -> list[Source]:
+@lru_cache(maxsize=8)
+def _sources(app: App, stage: str) -> list[Source]:
+    """The sources of the stack ("") or of a stage."""
     from stackbuild.lock.sources import find_sources
 
-    return find_sources(app.stack(), base=app.base_folder(), listener=app.listener)
+    stack = app.stack().stages[stage] if stage else app.stack()
+    return find_sources(stack, base=app.base_folder(stack), listener=app.listener)
 
 
 @lru_cache(maxsize=8)
-def _locked(app: App, platform: str) -> dict[str, LockedPackage]:
-    return {package.sha256: package for package in app.lock.platforms[platform].packages}
+def _locked(app: App, platform: str) -> dict[str, tuple[LockedPackage, PlatformLock, str]]:
+    """By digest: the package, the part of the lock that it is in, and the stage that this is of."""
+    lock = app.lock.platforms[platform]
+    parts = [*((part, stage) for stage, part in lock.stages.items()), (lock, "")]
+    return {package.sha256: (package, part, stage) for part, stage in parts for package in part.packages}
 
 
 def download(app: App, step: Step) -> None:
@@ -74,8 +79,8 @@ def download(app: App, step: Step) -> None:
     from stackbuild.lock.sources import wanted
 
     fetch = fetcher(app)
-    package = _locked(app, step.platform)[step.params["sha256"]]
-    fetch.fetch([wanted(package, app.lock.platforms[step.platform], _sources(app), fetch)], step.id)
+    package, part, stage = _locked(app, step.platform)[step.params["sha256"]]
+    fetch.fetch([wanted(package, part, _sources(app, stage), fetch)], step.id)
 
 
 def _download_url(app: App, step: Step) -> None:

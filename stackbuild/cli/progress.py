@@ -30,6 +30,7 @@ from stackbuild.core.events import (
     StepFinished,
     StepOutput,
     StepStarted,
+    is_of,
 )
 from stackbuild.core.text import harmless
 
@@ -168,8 +169,8 @@ def is_noise(event: Event) -> bool:
     if isinstance(event, StepFinished) and event.cached:
         return True
     if isinstance(event, StepStarted | StepFinished):
-        return event.step.startswith(("fetch/", "facet/"))
-    return isinstance(event, StepOutput) and event.step.startswith(("configure/", "unpack/"))
+        return is_of(event.step, "fetch", "facet")
+    return isinstance(event, StepOutput) and is_of(event.step, "configure", "unpack")
 
 
 class Transfers:

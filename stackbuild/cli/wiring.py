@@ -156,13 +156,13 @@ class App:
 
         return registries(self)
 
-    def base_folder(self) -> Path | None:
-        """The unpacked base image of the stack's first platform; None if its base is no image."""
-        if not self.stack().base.image:
+    def base_folder(self, stack: Stack) -> Path | None:
+        """The unpacked base image of the first platform of the stack or a stage of it; None if its base is no image."""
+        if not stack.base.image:
             return None
         from stackbuild.cli.base_image import base_tree
 
-        return base_tree(self, self.stack(), self.stack().image.platforms[0]).folder
+        return base_tree(self, stack, stack.image.platforms[0]).folder
 
     def lowers_of(self, reference: str) -> tuple[Mapping[str, Any], list[Path]]:
         """Config document and unpacked layers, lowest first, of an image of the store or of any place."""

@@ -131,3 +131,8 @@ Listener = Callable[[Event], None]  # must not raise, must not block
 
 def nobody(event: Event) -> None:
     """A listener that does not listen."""
+
+
+def is_of(step: str, *kinds: str) -> bool:
+    """Whether a step, by its id, is of one of these kinds, for any platform and in any stage."""
+    return any(part in kinds for part in step.split("/")[:-1])

@@ -34,7 +34,7 @@ class Tree:
     def to_text(self) -> str:
         lines: list[str] = []
         for platform, branches in self.platforms.items():
-            lines += [f"{platform}:"] if len(self.platforms) > 1 else []
+            lines += [f"{platform}:"] if len(self.platforms) > 1 or " stage " in platform else []
             lines += map(str, branches)
         if any(b.repeated for branches in self.platforms.values() for b in branches):
             lines.append("(*) what it needs is shown above")

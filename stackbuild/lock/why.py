@@ -35,7 +35,7 @@ class Why:
     def to_text(self) -> str:
         lines: list[str] = []
         for chain in self.chains:
-            if len(self.chains) > 1:
+            if len(self.chains) > 1 or " stage " in chain.platform:
                 lines.append(f"{chain.platform}:")
             first = chain.packages[0]
             reason = {"request": "asked for", "essential": "essential", "variant": "part of the variant"}[chain.root]

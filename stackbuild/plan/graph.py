@@ -95,7 +95,7 @@ class Plan:
         """
         goals: list[str] = []
         for target in targets:
-            found = [id for id in self.steps if target in (id, id.rpartition("/")[2]) and not id.startswith("fetch/")]
+            found = [id for id in self.steps if target in (id, id.rpartition("/")[2]) and "fetch/" not in id]
             found = [id for id in found if STAGE not in id] or found  # the image's own layer of that name first
             stage, _, layer = target.rpartition("/")
             if not found and STAGE in stage:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.archive import archive, stack_of
 from tests.conftest import Stackbuild
 from tests.machine import need_root
 from tests.projects import busybox
@@ -98,6 +99,32 @@ def test_what_was_built_in_a_stage_is_all_that_reaches_the_image(staged: Stackbu
     assert "stages.builder/run/compile" in ran(third.err)
     assert "copy/assets" not in ran(third.err) and third.out == again.out, third.err
     assert "image  cached" in staged("plan").out.replace("image cached", "image  cached")
+
+
+def test_packages_of_a_stage_are_locked_and_fetched_by_its_own_sources(stackbuild: Stackbuild, tmp_path: Path) -> None:
+    with archive(tmp_path / "archive") as made:
+        made.package("tool", depends="library", files={"usr/bin/tool": "x"})
+        made.package("library")
+        made.publish()
+        folder = stack_of(made, tmp_path / "project", [])
+        source = made.source().replace("[[packages.source]]", "[[stages.kit.packages.source]]")
+        (folder / "stack.toml").write_text(
+            '[stack]\nname = "x"\n[base]\nscratch = true\n[stages.kit]\nbase.distro = "debian/bookworm"\n'
+            f'base.variant = "custom"\npackages.install = ["tool"]\n{source}'
+        )
+        here = stackbuild.at(folder)
+        here("build", "stages.kit/unpack")
+        lock = (folder / "stack.lock").read_text()
+        assert '[[platform."linux/amd64".stage.kit.package]]' in lock
+        assert "linux/amd64 stage kit:" in here("why", "library").out and "tool 1.0" in here("why", "library").out
+        assert here("lock", "--check").code == 0
+        shutil.copy(folder / "stack.lock", folder / "old.lock")
+        made.package("tool", version="2.0", files={"usr/bin/tool": "y"})
+        made.publish()
+        assert "tool 1.0 → 2.0 (stage kit)" in here("outdated").out
+        here("lock", "--update")
+        assert "tool 1.0 → 2.0 (stage kit)" in here("diff", "old.lock", "stack.lock").out
+        here("build", "--locked", "stages.kit/unpack")
 
 
 def test_a_stage_is_a_target_and_its_failure_names_it(staged: Stackbuild) -> None:
