@@ -28,6 +28,14 @@ def questions(stack: Stack) -> dict[str, Any]:
             for source in packages.source
         ],
     }
+    for number, source in enumerate(packages.source):
+        if source.priority is not None:
+            said["sources"][number]["priority"] = source.priority
+    if packages.pin:  # the order counts: the first that fits decides
+        said["pins"] = [
+            [name, pin.release or "", pin.version or "", pin.origin or "", pin.priority]
+            for name, pin in packages.pin.items()
+        ]
     if base.distro:
         said["variant"] = base.variant
     if stack.stages:

@@ -16,6 +16,7 @@ from stackbuild.lock.requests import answers, digest
 from stackbuild.lock.sources import find_sources
 from stackbuild.packages.ecosystem import Ecosystem, Question, Resolution, ecosystem
 from stackbuild.packages.fetch import Fetcher
+from stackbuild.packages.pin import Pin
 from stackbuild.packages.source import Source
 from stackbuild.stack.stack import Stack
 
@@ -118,6 +119,7 @@ def _platform(
         variant=stack.base.variant if stack.base.distro else "",
         recommends=bool(stack.packages.recommends),
         status=_status(base),
+        pins=_pins(stack, base),
     )
     try:
         result = _ask(family, question, _keep(before, move), sources, fetcher, clock)
@@ -147,6 +149,23 @@ def _status(base: BaseTree | None) -> bytes:
             hints=(Hint("use a Debian or Ubuntu image, or leave [packages] install empty"),),
         )
     return status
+
+
+def _pins(stack: Stack, base: BaseTree | None) -> tuple[Pin, ...]:
+    """The stack's pins, in its order, then those of the base image."""
+    found = []
+    for name, pin in stack.packages.pin.items():
+        kind = "release" if pin.release else "version" if pin.version else "origin"
+        data = str(getattr(pin, kind))
+        origin = stack.origin("packages", "pin", name)
+        if name == "*" and kind == "version":
+            raise UsageError("a version cannot be pinned for all packages", where=origin)
+        found.append(Pin(() if name == "*" else (name,), kind, data, pin.priority, origin))
+    if base is None:
+        return tuple(found)
+    from stackbuild.packages.deb.preferences import read
+
+    return (*found, *read(base.folder))
 
 
 def _keep(before: PlatformLock | None, move: Sequence[str] | None) -> dict[str, str]:

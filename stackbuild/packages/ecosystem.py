@@ -13,6 +13,7 @@ from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.events import Listener
 from stackbuild.packages.fetch import Fetcher
 from stackbuild.packages.package import Archive, Package
+from stackbuild.packages.pin import Pin
 from stackbuild.packages.source import Source
 from stackbuild.stack.request import Request
 
@@ -41,6 +42,7 @@ class Resolution:
 class Question:
     """What is asked. variant: of a bootstrapped base, "" on a base image. status: a base image's database.
 
+    pins: the stack's, then the base image's: the first that fits decides.
     keep: versions that stay where they can, by name (a lock that is only partly moved).
     """
 
@@ -50,6 +52,7 @@ class Question:
     recommends: bool = False
     status: bytes = b""
     keep: Mapping[str, str] | None = None
+    pins: tuple[Pin, ...] = ()
 
 
 class Ecosystem(Protocol):

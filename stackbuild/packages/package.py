@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stackbuild.core.digest import Digest
 
@@ -15,6 +15,8 @@ class Archive:
 
     id: short name for locks: "Debian/bookworm". date: RFC 3339; release: digest of the verified Release.
     priority: apt_preferences(5): 500, or 1 / 100 for NotAutomatic (+ ButAutomaticUpgrades) archives.
+    Not of its identity, but what pins look at: label, version, component, site (the host it is read from); pin:
+    the priority that the user gave the source itself.
     """
 
     id: str
@@ -24,6 +26,11 @@ class Archive:
     date: str = ""
     release: Digest = NO_DIGEST
     priority: int = 500
+    label: str = field(default="", compare=False)
+    version: str = field(default="", compare=False)
+    component: str = field(default="", compare=False)
+    site: str = field(default="", compare=False)
+    pin: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from stackbuild.core.errors import Hint, ResolutionError
 from stackbuild.core.origin import Origin
 from stackbuild.packages.package import Package
+from stackbuild.packages.pin import Pin
 from stackbuild.packages.solve import Clash, Item
 
 LONGEST = 20  # steps of a chain that a person reads
@@ -38,6 +39,33 @@ def no_version(request: str, name: str, versions: Sequence[str], where: Origin |
         why=f"there {'is' if len(versions) == 1 else 'are'} {', '.join(versions[:8])}"
         + ("…" if len(versions) > 8 else ""),
         hints=(Hint("ask for a version that exists, or for none"), Hint("another suite or snapshot may have it")),
+    )
+
+
+def pinned_away(
+    request: str, package: Package, priority: int, pin: Pin | None, where: Origin | None
+) -> ResolutionError:
+    """The name exists, and every version of it has a priority that forbids it."""
+    return ResolutionError(
+        f"no version of {package.name} may be installed for `{request}`",
+        where=where,
+        why=f"{package} is pinned to {priority}" + (f" by {pin}" if pin is not None else ""),
+        hints=(
+            Hint(f"ask for the version itself: `{package.name}={package.version}`"),
+            Hint(f'or raise it: [packages.pin] "{package.name}" = {{ version = "{package.version}", priority = 500 }}'),
+        ),
+    )
+
+
+def held_back(request: str, package: Package, versions: Sequence[str], where: Origin | None) -> ResolutionError:
+    """The base image's dpkg was told to keep the package as it is."""
+    others = [v for v in versions if v != package.version]
+    return ResolutionError(
+        f"{package.name} is held at {package.version} by the base image",
+        where=where,
+        why=f"`{request}` needs another version; there {'is' if len(others) == 1 else 'are'} "
+        f"{', '.join(others[:8]) or 'none'}, and dpkg's status says hold",
+        hints=(Hint("leave it as it is, or take the hold away in the base image", f"apt-mark unhold {package.name}"),),
     )
 
 

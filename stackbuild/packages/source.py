@@ -25,7 +25,8 @@ class Source:
     """One suite of one archive. url: its root, no trailing slash. suite: ends in "/" for a flat archive.
 
     check_valid_until, check_date: as apt's settings of that name. proxy: None is the environment's,
-    "" is none. snapshot: "YYYYMMDDTHHMMSSZ" or "". origin: where the user can change it.
+    "" is none. priority: of its versions, None if nothing is said.
+    snapshot: "YYYYMMDDTHHMMSSZ" or "". origin: where the user can change it.
     """
 
     url: str
@@ -38,6 +39,7 @@ class Source:
     check_date: bool = True
     proxy: str | None = None
     snapshot: str = ""
+    priority: int | None = None
     origin: Origin = field(default=Origin("engine"), compare=False)
 
     @property

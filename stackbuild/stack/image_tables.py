@@ -137,6 +137,9 @@ class Base(Table):
         return self
 
 
+Priority = Annotated[int, Field(ge=-32768, le=32767)]
+
+
 class Source(Table):
     """`[[packages.source]]`, `[[sources."distro/release"]]`: an archive of packages."""
 
@@ -150,6 +153,9 @@ class Source(Table):
     trusted: bool = Field(False, description="Use the archive although nothing proves where it comes from.")
     snapshot: Snapshot | None = Field(None, description="The archive as it was then, if it keeps snapshots.")
     check_valid_until: bool = Field(True, description="Refuse an index whose Valid-Until is over.")
+    priority: Priority | None = Field(
+        None, description="The pin priority of its versions; none: what its Release says."
+    )
 
     @model_validator(mode="after")
     def _signed(self, info: ValidationInfo) -> Self:
@@ -164,6 +170,24 @@ class Source(Table):
         return self
 
 
+class Pin(Table):
+    """`[packages.pin] NAME`: which versions of a package are preferred, as in apt_preferences(5)."""
+
+    release: Plain | None = Field(None, description='Of this suite or codename, or apt\'s "n=bookworm,o=Debian".')
+    version: Plain | None = Field(None, description='This version, or all that a pattern ("1.22*") fits.')
+    origin: Plain | None = Field(None, description="From this host (the archive's URL).")
+    priority: Priority = Field(
+        description="The priority: 500 is usual, 100 on demand, 0 or less never, 1000 downgrades."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        one_of(self, ("release", "version", "origin"), "a pin")
+        if self.release is None and self.version is None and self.origin is None:
+            raise ValueError("a pin needs `release`, `version` or `origin`")
+        return self
+
+
 class Packages(Table):
     """`[packages]`: what is installed."""
 
@@ -174,6 +198,10 @@ class Packages(Table):
     path_include: Several[Plain] = Field((), description="dpkg's path-include: exceptions from path-exclude.")
     debconf: Variables = Field({}, description="Answers for scripts that ask: question -> answer.")
     generated: Literal["remove", "keep", "fail"] = Field(UNSAID, description="Keys and ids that scripts generate.")
+    pin: Mapping[Plain, Pin] = Field(
+        {},
+        description='Preferred versions by package: a name, a pattern, "src:NAME" or "*"; the first that fits counts.',
+    )
     source: Several[Source] = Field((), description="The archives; none: see docs/howto/settings.md.")
 
 

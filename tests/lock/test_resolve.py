@@ -232,3 +232,23 @@ def test_where_a_bootstrapped_base_gets_its_sources(made: Archive, tmp_path: Pat
         find_sources(settle(folder / "stack.toml"), root=nothing)
     (source,) = find_sources(settle(folder / "stack.toml", user_config=tmp_path / "config.toml"), root=nothing)
     assert source.url == "http://mine.example.com/debian" and source.keys.files == (tmp_path / "keys/a.gpg",)
+
+
+def test_pins_and_a_sources_priority_decide_and_make_the_lock_stale(
+    made: Archive, tmp_path: Path, fetcher: Fetcher
+) -> None:
+    plain = stack(made, tmp_path / "p", "app")
+    before = resolve(plain, None, fetcher)
+    pinned = stack(made, tmp_path / "q", "app", more='[packages.pin]\nlib = { version = "1.*", priority = 600 }\n')
+    assert not answers(before, pinned)
+    assert versions(resolve(pinned, None, fetcher)) == {"app": "2.0", "lib": "1.0"}
+    low = stack(made, tmp_path / "r", "app")
+    text = (low.project / "stack.toml").read_text().replace("[[packages.source]]", "[[packages.source]]\npriority = -1")
+    (low.project / "stack.toml").write_text(text)
+    never = settle(low.project / "stack.toml")
+    assert not answers(before, never)
+    with pytest.raises(ResolutionError, match="no version of app may be installed"):
+        resolve(never, None, fetcher)
+    wrong = stack(made, tmp_path / "s", "app", more='[packages.pin]\n"*" = { version = "1.*", priority = 600 }\n')
+    with pytest.raises(UsageError, match="cannot be pinned for all packages"):
+        resolve(wrong, None, fetcher)

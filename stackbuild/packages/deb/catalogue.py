@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from stackbuild.packages.deb.control import Relation, relations
+from stackbuild.packages.deb.preferences import INSTALLED, Policy
 from stackbuild.packages.deb.version import order, satisfies
 from stackbuild.packages.index import Index
 from stackbuild.packages.package import Archive, Package
+from stackbuild.packages.pin import Pin
 
 PRIORITIES = {"required": 1, "important": 2, "standard": 3, "optional": 4, "extra": 5}
-AUTOMATIC = 100
-"""Below this pin priority a version is no candidate unless asked for (apt_preferences(5))."""
+DOWNGRADE = 1000
+"""From this pin priority on an older version may replace an installed one (apt_preferences(5))."""
 
 
 @lru_cache(maxsize=1 << 15)
@@ -46,8 +48,15 @@ class Catalogue:
     """
 
     def __init__(
-        self, architecture: str, indexes: Sequence[tuple[Index, Archive]], status: Index | None = None
+        self,
+        architecture: str,
+        indexes: Sequence[tuple[Index, Archive]],
+        status: Index | None = None,
+        policy: Policy | None = None,
+        held: Collection[str] = (),
     ) -> None:
+        self._policy, self._held = policy or Policy(), frozenset(held)
+        self._origins: dict[tuple[str, str, str], list[Archive]] = {}
         self.architecture = architecture
         self._indexes: list[tuple[Index, Archive | None]] = [*indexes]
         if status is not None:
@@ -69,24 +78,58 @@ class Catalogue:
         """Every version of the package, the candidate's place first: by pin priority, then by version."""
         found = self._versions.get(name)
         if found is None:
-            by_key: dict[tuple[str, str, str], Package] = {}
-            for index, archive in self._indexes:
-                for package in index.packages(name, archive):
-                    if package.architecture in (self.architecture, "all"):
-                        known = by_key.get(package.key)
-                        if known is None or package.installed or self._pin(package) > self._pin(known):
-                            by_key[package.key] = package
-            found = sorted(by_key.values(), key=lambda p: (self._pin(p), order(p.version)), reverse=True)
+            found = self.every(name)
             there = next((p for p in found if p.installed), None)
-            if there is not None:  # a lower version is no candidate: nothing is downgraded unless asked
-                newer = [p for p in found if order(p.version) > order(there.version)]
-                found = [*newer, there, *(p for p in found if p is not there and p not in newer)]
+            if there is not None and name in self._held:
+                found = [there]
+            best = self._best(found, there)
+            if best is not None and best is not found[0]:
+                found = [best, *(p for p in found if p is not best)]
             self._versions[name] = found
         return found
 
-    @staticmethod
-    def _pin(package: Package) -> int:
-        return AUTOMATIC if package.archive is None else package.archive.priority
+    def every(self, name: str) -> list[Package]:
+        """Every version, holds aside, by pin priority, then by version."""
+        by_key: dict[tuple[str, str, str], Package] = {}
+        origins: dict[tuple[str, str, str], list[Archive]] = {}
+        for index, archive in self._indexes:
+            for package in index.packages(name, archive):
+                if package.architecture in (self.architecture, "all"):
+                    known = by_key.get(package.key)
+                    if archive is not None:
+                        origins.setdefault(package.key, []).append(archive)
+                    if known is None or package.installed or self._of_archive(package) > self._of_archive(known):
+                        by_key[package.key] = package
+        self._origins.update(origins)
+        return sorted(by_key.values(), key=lambda p: (self.pin(p), order(p.version)), reverse=True)
+
+    def _best(self, versions: Sequence[Package], there: Package | None) -> Package | None:
+        """The candidate: the highest priority, then the highest version; older than what is there from 1000 on."""
+        for package in versions:
+            if self.pin(package) <= 0:
+                return there
+            if there is None or self.pin(package) >= DOWNGRADE or order(package.version) >= order(there.version):
+                return package
+        return there
+
+    def origins(self, package: Package) -> Sequence[Archive]:
+        """The archives that have this version."""
+        return self._origins.get(package.key, ())
+
+    def held(self, name: str) -> Package | None:
+        """The installed version that a hold keeps, if one does."""
+        return next((p for p in self.versions(name) if p.installed), None) if name in self._held else None
+
+    def pin(self, package: Package) -> int:
+        """The version's priority."""
+        return self._policy.priority(package, self._origins.get(package.key, ()), installed=package.installed)
+
+    def why(self, package: Package) -> Pin | None:
+        """The pin that gave it this priority, if one did."""
+        return self._policy.reason(package, self._origins.get(package.key, ()))
+
+    def _of_archive(self, package: Package) -> int:
+        return INSTALLED if package.archive is None else self._policy.archive(package.archive)
 
     def candidate(self, name: str) -> Package | None:
         """What apt would install for the name; None if it is not there or only on demand."""
@@ -94,7 +137,7 @@ class Catalogue:
         if chosen is not None:
             return chosen
         versions = self.versions(name)
-        return versions[0] if versions and self._pin(versions[0]) > 0 else None
+        return versions[0] if versions and (versions[0].installed or self.pin(versions[0]) > 0) else None
 
     def providers(self, name: str) -> list[Package]:
         """Every version of every package that provides the name beside its own."""

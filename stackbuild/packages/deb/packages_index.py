@@ -80,6 +80,16 @@ def _record(fields: dict[str, str], *, file_needed: bool) -> Record | None:
     )  # fmt: skip
 
 
+def held(status: bytes) -> frozenset[str]:
+    """The names that dpkg is told to keep as they are ("hold ok installed")."""
+    names = set()
+    for block in re.split(r"\n(?:[ \t]*\n)+", decode(status).replace("\r", "")):
+        fields = _fields(block)
+        if fields.get("status", "").split()[:1] == ["hold"]:
+            names.add(fields.get("package", ""))
+    return frozenset(names)
+
+
 def installed(status: bytes) -> tuple[Index, tuple[Package, ...]]:
     """What a dpkg status text (status.d files joined by empty lines) says is there: an index and its packages.
 

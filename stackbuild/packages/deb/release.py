@@ -63,6 +63,8 @@ class Release:
             date="" if date is None else datetime.fromtimestamp(date, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             release=digest_of(data),
             priority=_priority(get("notautomatic", ""), get("butautomaticupgrades", "")),
+            label=_text(get("label", "")),
+            version=_text(get("version", "")),
         )
         architectures = tuple(get("architectures", "").split())
         return cls(

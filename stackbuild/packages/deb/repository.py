@@ -38,6 +38,7 @@ class Repository:
     source: Source
     release: Release
     indexes: tuple[Index, ...]
+    components: tuple[str, ...]  # of each index; "" in a flat archive
 
     @property
     def archive(self) -> Archive:
@@ -63,7 +64,12 @@ def open_repositories(
     for _, release, file in missing:
         _parse(fetcher, release, file)
     return [
-        Repository(source, release, tuple(_load(fetcher, source, release, f) for f in indexes))
+        Repository(
+            source,
+            release,
+            tuple(_load(fetcher, source, release, f) for f in indexes),
+            tuple(f.path.partition("/binary-")[0] if "/binary-" in f.path else "" for f in indexes),
+        )
         for (source, release), indexes in zip(releases, files, strict=True)
     ]
 

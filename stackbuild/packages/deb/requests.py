@@ -11,8 +11,9 @@ from stackbuild.core.origin import Origin
 from stackbuild.packages.deb.catalogue import Catalogue, satisfied_by
 from stackbuild.packages.deb.control import Group, Relation, words
 from stackbuild.packages.deb.universe import needs_of
+from stackbuild.packages.deb.version import order
 from stackbuild.packages.package import Package
-from stackbuild.packages.problems import no_version, unknown
+from stackbuild.packages.problems import held_back, no_version, pinned_away, unknown
 from stackbuild.stack.request import Request, Term
 
 VARIANTS = ("custom", "essential", "apt", "required", "important", "standard")
@@ -144,12 +145,19 @@ def _term(catalogue: Catalogue, term: Term, text: str) -> Package:
         return _of_suite(catalogue, term, text, versions, where)
     if not term.relation:
         there = next((p for p in versions if p.installed), None)
-        return catalogue.chosen.get(term.name) or there or versions[0]
+        found_one = catalogue.chosen.get(term.name) or there or catalogue.candidate(term.name)
+        if found_one is None:
+            raise pinned_away(text, versions[0], catalogue.pin(versions[0]), catalogue.why(versions[0]), where)
+        return found_one
     if term.relation == "=" and term.is_pattern:
         found = [p for p in versions if fnmatchcase(p.version, term.version)]
+        found.sort(key=lambda p: order(p.version), reverse=True)  # the highest, whatever its priority
     else:
         relation = Relation(term.name, "", term.relation, term.version)
         found = [p for p in versions if relation.accepts(p.version)]
+    stays = catalogue.held(term.name)
+    if not found and stays is not None:
+        raise held_back(text, stays, [p.version for p in catalogue.every(term.name)], where)
     if not found:
         raise no_version(text, term.name, [p.version for p in versions], where)
     catalogue.chosen[term.name] = found[0]
@@ -162,7 +170,10 @@ def _of_suite(catalogue: Catalogue, term: Term, text: str, versions: Sequence[Pa
         names = dict.fromkeys(n for a in catalogue.archives for n in (a.codename, a.suite) if n)
         raise ResolutionError(f"no source has the suite {term.suite} of `{text}`", where=where,
                               why=f"there are {', '.join(names) or 'none'}")  # fmt: skip
-    found = [p for p in versions if p.archive in archives]
+    found = [p for p in versions if any(a in archives for a in catalogue.origins(p))]
+    stays = catalogue.held(term.name)
+    if not found and stays is not None:
+        raise held_back(text, stays, [p.version for p in catalogue.every(term.name)], where)
     if not found:
         why = f"it is in {', '.join(dict.fromkeys(p.archive.codename for p in versions if p.archive))}"
         raise ResolutionError(f"{term.suite} has no package {term.name}", where=where, why=why)
@@ -183,7 +194,8 @@ def _choose_with_needs(catalogue: Catalogue, package: Package, archives: Sequenc
                 better = [
                     p
                     for p in catalogue.versions(relation.name)
-                    if p.archive in archives and satisfied_by(relation, p, catalogue.architecture)
+                    if any(a in archives for a in catalogue.origins(p))
+                    and satisfied_by(relation, p, catalogue.architecture)
                 ]
                 if better and relation.name not in catalogue.chosen:
                     queue.append(better[0])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 from stackbuild.core.origin import Origin
 from stackbuild.packages.deb.catalogue import Catalogue, satisfied_by
 from stackbuild.packages.deb.control import Group, Relation, relations, words
-from stackbuild.packages.deb.packages_index import installed
+from stackbuild.packages.deb.packages_index import held, installed
 from stackbuild.packages.deb.prefer import Walk
+from stackbuild.packages.deb.preferences import Policy
 from stackbuild.packages.deb.repository import Repository
 from stackbuild.packages.deb.requests import Asked, answer, exactly
 from stackbuild.packages.deb.universe import needs_of, reachable, settle
@@ -22,14 +25,23 @@ from stackbuild.packages.solve import Solution, solve
 
 def resolve(question: Question, repositories: Sequence[Repository]) -> Resolution:
     """The packages that answer the question. Raises ResolutionError, UsageError. Cost: some 20 ms for nginx."""
-    pairs = [(index, repository.archive) for repository in repositories for index in repository.indexes]
+    pairs = [
+        (index, replace(r.archive, component=component, site=_site(r.source.url), pin=r.source.priority))
+        for r in repositories
+        for index, component in zip(r.indexes, r.components, strict=True)
+    ]
     return resolve_indexes(question, pairs)
+
+
+def _site(url: str) -> str:
+    """The host of an archive as an "origin" pin names it; "" for files of this machine."""
+    return urlsplit(url).hostname or ""
 
 
 def resolve_indexes(question: Question, pairs: Sequence[tuple[Index, Archive]]) -> Resolution:
     """As resolve(), from indexes with their archives, in the order of the sources."""
     status, there = installed(question.status) if question.status else (None, ())
-    catalogue = Catalogue(question.architecture, pairs, status)
+    catalogue = Catalogue(question.architecture, pairs, status, Policy(question.pins), held(question.status))
     _keep(catalogue, question)
     asked = answer(catalogue, question.variant, question.requests)
     walk = Walk(catalogue, question.recommends, asked.forbidden)
@@ -39,7 +51,8 @@ def resolve_indexes(question: Question, pairs: Sequence[tuple[Index, Archive]]) 
     chosen = list(walk.marked.values())
     if walk.failures or not _proven(chosen, asked, there, question.architecture):
         chosen = _completed(catalogue, asked, walk, there)
-        notes = ("apt's own search finds no answer here; this one was found by libsolv",)
+        if not there:  # with a base apt has more ways than its marking walk
+            notes = ("apt's own search finds no answer here; this one was found by libsolv",)
     packages = _ordered(catalogue, chosen, asked, walk)
     archives = tuple(dict.fromkeys(p.package.archive for p in packages if p.package.archive is not None))
     return Resolution(packages, archives, notes)
@@ -68,7 +81,7 @@ def _completed(catalogue: Catalogue, asked: Asked, walk: Walk, there: Sequence[P
     solution: Solution = Solution()
     for loose in (False, True):
         groups = _loosened(asked) if loose else asked.groups
-        universe = reachable(catalogue, [*groups, *(g for p in there for g in needs_of(p))], asked.forbidden)
+        universe = reachable(catalogue, [*groups, *_of_base(there)], asked.forbidden)
         items = settle([*universe, *there], groups, catalogue.architecture)
         solution = solve(items, [words(g) for g in groups], favor=walk.marked.values())
         if not solution.problems:
@@ -81,9 +94,25 @@ def _completed(catalogue: Catalogue, asked: Asked, walk: Walk, there: Sequence[P
         clashes,
         items,
         texts,
-        lambda name: [p.version + (" (kept out)" if name in asked.forbidden else "") for p in catalogue.versions(name)],
+        lambda name: [p.version + _remark(p, catalogue, asked) for p in catalogue.every(name)],
         Origin("project", "", 0, ("packages", "install")),
     )
+
+
+def _remark(package: Package, catalogue: Catalogue, asked: Asked) -> str:
+    """Why a version that exists was not to be had."""
+    if package.name in asked.forbidden:
+        return " (kept out)"
+    if catalogue.held(package.name) is not None:
+        return " (held by the base image)" if package.installed else " (forbidden by that hold)"
+    priority = catalogue.pin(package)
+    return f" (pinned to {priority})" if priority <= 0 else ""
+
+
+def _of_base(there: Sequence[Package]) -> list[Group]:
+    """What is there, in any version, and what that needs: an upgrade may ask for companions."""
+    own = [(Relation(p.name, own=True),) for p in there]
+    return [*own, *(g for p in there for g in needs_of(p))]
 
 
 def _loosened(asked: Asked) -> list[Group]:

@@ -191,7 +191,8 @@ def table_sources(tables: Iterable[Any], origin: Callable[[int], Origin], folder
     """Sources of `[[packages.source]]` or `[[sources."debian/bookworm"]]`.
 
     tables: values with the attributes url, suites, components, architectures, signed_by, trusted, snapshot,
-    check_valid_until. folder: what a relative signed-by is relative to; in a project's own file it may not leave it.
+    check_valid_until, priority. folder: what a relative signed-by is relative to; in a project's own file it
+    may not leave it.
     Raises UsageError.
     """
     sources = []
@@ -216,6 +217,7 @@ def table_sources(tables: Iterable[Any], origin: Callable[[int], Origin], folder
                     trusted=table.trusted,
                     check_valid_until=table.check_valid_until,
                     snapshot=table.snapshot or "",
+                    priority=table.priority,
                     origin=where,
                 )
             )

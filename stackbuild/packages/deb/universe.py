@@ -79,7 +79,7 @@ def reachable(
                 chosen = catalogue.chosen.get(package.name)
                 if chosen is not None and chosen is not package:
                     continue
-                low = package.archive is not None and package.archive.priority < least
+                low = package.archive is not None and catalogue.pin(package) < least
                 if low and catalogue.candidate(package.name) is not package:
                     continue
                 if satisfied_by(relation, package, catalogue.architecture):
