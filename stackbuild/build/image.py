@@ -46,11 +46,12 @@ def carry_out(
     resources: Resources,
     keep_going: bool = False,
     again: bool = False,
-) -> Mapping[str, ActionResult]:
-    """Run what must run. Returns results by step id. Raises StackError."""
+) -> tuple[Mapping[str, ActionResult], Mapping[str, float]]:
+    """Run what must run. Returns results by step id, and the seconds of each step that ran. Raises StackError."""
     needed = len(forecast.outlooks) - forecast.count("unneeded")
     tools.listener(PlanMade(needed, forecast.count("cached")))
-    return Scheduler(plan, tools, resources=resources, keep_going=keep_going, again=again).build(forecast)
+    scheduler = Scheduler(plan, tools, resources=resources, keep_going=keep_going, again=again)
+    return scheduler.build(forecast), scheduler.ran
 
 
 def image_of(plan: Plan, results: Mapping[str, ActionResult], blobs: ObjectStore, name: str) -> BuiltImage:

@@ -15,14 +15,13 @@ from stackbuild.build.slots import Resources
 from stackbuild.core.action import Action, ActionResult, Executor, Places, Room
 from stackbuild.core.errors import Hint, Interrupted, StackError, StepError
 from stackbuild.core.events import Listener, StepFailed, StepFinished, StepStarted
+from stackbuild.plan.estimate import guess, longest_ways
 from stackbuild.plan.forecast import Forecast, Outlook
 from stackbuild.plan.graph import Plan
 from stackbuild.plan.step import ActionKind, LocalKind, Step, StepKind
 
 SHELL = Hint("look at the tree as it was", "stackbuild build --shell-on-failure")
 SANDBOXED = frozenset(("configure", "run"))  # kinds whose commands run in a sandbox
-USUAL_SECONDS = {"configure": 2.0, "run": 2.0, "unpack": 0.1}  # of a step that was never built
-BYTES_PER_SECOND = 10 << 20  # of packages, unpacked
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,8 @@ class Scheduler:
         self._resources, self._keep_going, self._again = resources, keep_going, again
         self._results: dict[str, ActionResult] = {}
         self._errors: dict[str, StackError] = {}
+        self.ran: dict[str, float] = {}
+        """Seconds of each step that ran (was not found by its content)."""
 
     def build(self, forecast: Forecast) -> Mapping[str, ActionResult]:
         """Do all that is needed; returns the results of all steps that are needed or cached.
@@ -76,7 +77,8 @@ class Scheduler:
     def _run(self, waiting: dict[str, Outlook]) -> None:
         running: dict[Future[ActionResult], str] = {}
         limits, slots = self._resources, self._resources.slots
-        self._weight = self._longest_paths()
+        last = self._tools.cache.last_seconds
+        self._weight = longest_ways(self._plan, lambda step: guess(self._plan, step, last(step)))
         with ThreadPoolExecutor(limits.jobs) as work, ThreadPoolExecutor(limits.downloads) as downloads:
             try:
                 while waiting or running:
@@ -127,22 +129,6 @@ class Scheduler:
             del waiting[id]
         return False
 
-    def _longest_paths(self) -> dict[str, float]:
-        """For each step the seconds from its start to the end of the plan, were there processors without end."""
-        weight: dict[str, float] = {}
-        for step in reversed(self._plan.order()):
-            seconds = self._tools.cache.last_seconds(step)
-            own = self._usual(step) if seconds is None else seconds
-            weight[step.id] = own + max((weight[after] for after in self._plan.readers[step.id]), default=0.0)
-        return weight
-
-    def _usual(self, step: Step) -> float:
-        """A guess for a step that was never built: unpacking goes by the size of the packages."""
-        sizes = (
-            [self._plan.steps[id].params.get("size", 0) for id in step.needs.values()] if step.kind == "unpack" else []
-        )
-        return float(USUAL_SECONDS.get(step.kind, 0.1) + sum(sizes) / BYTES_PER_SECOND)
-
     def _collect(self, id: str, future: Future[ActionResult]) -> None:
         try:
             self._results[id] = future.result()
@@ -164,6 +150,8 @@ class Scheduler:
         if result is None:
             tools.listener(StepStarted(step.id, tools.why(outlook)))
             result = self._do(step, kind, before)
+        if not cached:
+            self.ran[step.id] = time.monotonic() - started
         tools.cache.keep(step, outlook.plan_key, inputs.key, outlook.inputs, result)
         tools.listener(StepFinished(step.id, cached, time.monotonic() - started))
         return result

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
     from stackbuild.core.action import ActionResult
     from stackbuild.lock.lock import Lock
+    from stackbuild.plan.estimate import Ran
     from stackbuild.plan.forecast import Forecast
     from stackbuild.plan.graph import Plan
     from stackbuild.stack.stack import Stack
@@ -86,8 +87,12 @@ def build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
 def _build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
     from stackbuild.build.image import announce, carry_out, image_of
     from stackbuild.build.slots import resources
+    from stackbuild.cli.kinds import history
     from stackbuild.cli.remote_cache import share
+    from stackbuild.plan.estimate import Ran
 
+    if getattr(args, "fail_if_run", False):
+        _forbid(work)
     if args.jobs is not None and args.jobs < 1:
         raise UsageError("-j needs a number from 1 up")
     said = work.stack.build
@@ -102,7 +107,7 @@ def _build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
         app.listener(Note(f"{'.'.join(path)} is set by {origin}: this is not the image that the project describes"))
     _tell_gaps(app, work)
     try:
-        results = carry_out(
+        results, ran = carry_out(
             work.plan,
             work.forecast,
             work.tools,
@@ -115,11 +120,13 @@ def _build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
         raise
     share(app, work, results)
     app.listener(PhaseFinished("build", time.monotonic() - started))
+    _tell_times(app, work, Ran(ran, time.monotonic() - started, allowed.jobs))
     if any(work.plan.steps[goal].kind != "assemble" for goal in work.plan.goals):
         return None
     image = image_of(work.plan, results, app.blobs, work.stack.name)
     app.layout.add(image.document, tag=f"{work.stack.name}:latest")
     announce(image, work.tools)
+    history(app).add(work.forecast, ran, image.digest)
     _remember(app, work, image, args)
     _keep_to_size(app, work.stack)
     return image
@@ -137,6 +144,37 @@ def _keep_to_size(app: App, stack: Stack) -> None:
         return
     if gone and gone.items:
         app.listener(Note(f"freed {amount(gone.size)} of the store, as build.max-cache-size asks"))
+
+
+def _forbid(work: Work) -> None:
+    """--fail-if-run: raises StepError, before anything runs, if anything would."""
+    from stackbuild.report.explain import state
+
+    found = [outlook for outlook in work.forecast.outlooks.values() if outlook.state in ("run", "depends")]
+    found = [outlook for outlook in found if outlook.step.kind != "fetch"] or found
+    if found:
+        first = "; ".join(f"{outlook.step.id} {state(outlook)}" for outlook in found[:3])
+        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+        raise StepError(
+            f"{len(found)} steps would run, and --fail-if-run forbids it",
+            why=first + more,
+            hints=[Hint("see all", "stackbuild plan")],
+        )
+
+
+def _tell_times(app: App, work: Work, ran: Ran) -> None:
+    """What ran, the chain that took longest, and what would have made it faster."""
+    from stackbuild.plan.estimate import advice, critical_path
+
+    if ran.total < 0.5 or not ran.seconds:
+        return
+    path = critical_path(work.plan, ran.seconds)
+    chain = ", ".join(f"{id} {took:.1f} s" for id, took in sorted(path, key=lambda one: -one[1])[:3])
+    length = sum(took for _, took in path)
+    steps = f"{len(ran.seconds)} of {len(work.plan.steps)} steps ran"
+    app.listener(Note(f"{steps}; critical path {length:.1f} s of {ran.total:.1f} s, most of it: {chain}"))
+    if sentence := advice(work.plan, ran):
+        app.listener(Note(f"faster with {sentence}"))
 
 
 def _tell_gaps(app: App, work: Work) -> None:

@@ -20,6 +20,7 @@ from stackbuild.report.explain import words
 from stackbuild.store.records import Records, StoredResults
 
 if TYPE_CHECKING:
+    from stackbuild.build.history import History
     from stackbuild.cli.wiring import App
     from stackbuild.plan.step import StepKind
 
@@ -28,8 +29,7 @@ def make_tools(app: App, secrets: Mapping[str, Path], *, shell: bool = False) ->
     """All that a build of this stack works with. shell: offer a shell in the tree of a failed step."""
     kinds = step_kinds(app)
     folders = LayerFolders(app.blobs, app.trees, app.sandbox)
-    project = app.stack().project
-    identity = f"{project}\0{app.stack().file.name}"
+    identity = _identity(app)
     cache = StepCache(
         StoredResults(app.paths.steps / "results"),
         Records(app.paths.steps / "last"),
@@ -54,6 +54,17 @@ def make_tools(app: App, secrets: Mapping[str, Path], *, shell: bool = False) ->
         why=lambda outlook: words(outlook.reasons),
         failed=failed,
     )
+
+
+def history(app: App) -> History:
+    """What earlier builds of this stack were made of."""
+    from stackbuild.build.history import History
+
+    return History(app.paths.steps, _identity(app))
+
+
+def _identity(app: App) -> str:
+    return f"{app.stack().project}\0{app.stack().file.name}"
 
 
 def step_kinds(app: App) -> Mapping[str, StepKind]:

@@ -14,6 +14,7 @@ COMMANDS = {
     "up": "build if needed, start the container, wait until it is healthy",
     "build": "build the image",
     "plan": "what would run, and why",
+    "explain": "what a step is made of, and what differs from an earlier build",
     "lock": "resolve packages and write stack.lock",
     "why": "the chain of requests that pulls a package in",
     "tree": "the locked packages and what each needs",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from stackbuild.plan.forecast import Forecast, Outlook
@@ -60,10 +60,14 @@ def _sentence(reason: Reason) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """What `plan` prints. seconds: how long each step took last time, None if unknown."""
+    """What `plan` prints. seconds: how long each step took last time, None if unknown.
+
+    expected: seconds that each step which runs, or may run, will take; total: of them all together."""
 
     forecast: Forecast
-    seconds: dict[str, float | None]
+    seconds: Mapping[str, float | None]
+    expected: Mapping[str, float] = field(default_factory=dict)
+    total: float = 0.0
 
     def to_text(self) -> str:
         lines = []
@@ -77,9 +81,10 @@ class PlanReport:
         for outlook in self._shown():
             if outlook.step.kind == "fetch":
                 continue
-            lines.append(f"{outlook.step.id:{width}}  {state(outlook)}{self._time(outlook)}")
+            lines.append(f"{outlook.step.id:{width}}  {state(outlook)}{_place(outlook)}{self._time(outlook)}")
         counts = [f"{self.forecast.count(word)} {word}" for word in ("cached", "run", "depends")]
-        return "\n".join([*lines, ", ".join(counts)])
+        about = f", about {self.total:.1f} s" if self.total >= 0.05 else ""
+        return "\n".join([*lines, ", ".join(counts) + about])
 
     def to_json(self) -> Any:
         return {
@@ -93,10 +98,13 @@ class PlanReport:
                     "needs": list(o.step.after),
                     "reasons": [{"name": r.name, "before": r.before, "after": r.after} for r in o.reasons],
                     "why": words(o.reasons),
+                    "origin": str(o.step.origin) if o.step.origin else "",
                     "last_seconds": self.seconds.get(o.step.id),
+                    "expected_seconds": self.expected.get(o.step.id),
                 }
                 for o in self._shown()
             ],
+            "expected_seconds": self.total,
         }
 
     def _shown(self) -> list[Outlook]:
@@ -104,7 +112,24 @@ class PlanReport:
 
     def _time(self, outlook: Outlook) -> str:
         seconds = self.seconds.get(outlook.step.id)
-        return f"  [{seconds:.1f} s last time]" if outlook.state != "cached" and seconds else ""
+        if outlook.state == "cached":
+            return ""
+        if seconds:
+            return f"  [{seconds:.1f} s last time]"
+        return f"  [about {self.expected[outlook.step.id]:.1f} s]" if outlook.step.id in self.expected else ""
+
+
+def _place(outlook: Outlook) -> str:
+    """Where the user said what differs, if a setting does: " (stack.toml:12)"."""
+    origin, reads = outlook.step.origin, outlook.inputs.reads
+    settings = [
+        one for one in outlook.reasons if one.name not in reads and not one.name.startswith(("tree/", "builder"))
+    ]
+    if outlook.state == "cached" or origin is None or not origin.file or not origin.line:
+        return ""
+    if not settings or settings[0].name == NEVER or not (settings[0].after or settings[0].before):
+        return ""
+    return f" ({origin.file}:{origin.line})"
 
 
 def state(outlook: Outlook) -> str:

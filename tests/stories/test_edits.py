@@ -1,0 +1,168 @@
+"""Edits of a small stack, and for each exactly the steps that run; the same plan explained, drawn and forbidden."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Stackbuild
+from tests.machine import need_root, once
+from tests.projects import write_tiny
+
+LAYERS = """\
+[[layer]]
+name = "config"
+files = [{ path = "/etc/app.conf", template = "app.conf.j2" }, { path = "/etc/who", content = "{{ stack.name }}\\n" }]
+[[layer]]
+name = "count"
+run = ["wc -c < /srv/index.html > /count"]
+[[layer]]
+name = "shout"
+run = ["tr a-z A-Z < /src/words.txt > /shout"]
+inputs = ["words.txt"]
+[[layer]]
+name = "last"
+remove = ["/srv/old.html"]
+"""
+IMAGE = 'cmd = ["/bin/sh"]\nenv = { A = "1" }\nlabels = { l = "1" }'
+
+
+def project(folder: Path) -> None:
+    write_tiny(folder, image=IMAGE, container='network = "none"', layers=LAYERS)
+    (folder / "app.conf.j2").write_text("name = {{ stack.name }}\n")
+    (folder / "site/old.html").write_text("old\n")
+    (folder / "site/notes.tmp").write_text("tmp\n")
+    (folder / "words.txt").write_text("words\n")
+
+
+def replaced(file: str, old: str, new: str) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        text = (folder / file).read_text()
+        assert old in text
+        (folder / file).write_text(text.replace(old, new, 1))
+
+    return edit
+
+
+def written(file: str, text: str) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text(text)
+
+    return edit
+
+
+STACK = "stack.toml"
+PUSH = '[push]\nto = ["registry.example.com/x:1"]\n'
+NOTHING = ', exclude = ["*.x"] }]'
+SITE = 'copy = [{ from = "site/", to = "/srv/" }]'
+SHOUT = '[[layer]]\nname = "shout"'
+ABOVE_CONFIG = {"run/count", "run/shout", "facet/last", "image"}
+"""What reads the tree that `config` is in, and so runs when that is another: `last` is the same, as its facet is."""
+ABOVE_SITE = {"facet/config", *ABOVE_CONFIG}
+
+EDITS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
+    "nothing": (lambda folder: None, set()),
+    "a comment in the stack file": (replaced(STACK, "[image]", "# a comment\n[image]"), set()),
+    "blank lines": (replaced(STACK, '[stack]\n', '\n\n[stack]\n\n'), set()),
+    "all times": (lambda folder: [os.utime(one, (1, 1)) for one in folder.rglob("*")] and None, set()),
+    "a file that nothing reads": (written("README.md", "new\n"), set()),
+    "a setting of the container": (replaced(STACK, 'network = "none"', 'network = "none"\nread-only = true'), set()),
+    "a setting of the build": (replaced(STACK, "[container]", "[build]\njobs = 1\n[container]"), set()),
+    "where it is pushed": (replaced(STACK, "[container]", f"{PUSH}[container]"), set()),
+    "a variable of the image": (replaced(STACK, 'A = "1"', 'A = "2"'), {"image"}),
+    "a label": (replaced(STACK, 'l = "1"', 'l = "2"'), {"image"}),
+    "the command": (replaced(STACK, 'cmd = ["/bin/sh"]', 'cmd = ["/bin/sh", "-l"]'), {"image"}),
+    "the input of the last script": (written("words.txt", "other\n"), {"run/shout", "facet/last", "image"}),
+    "an input that gives the same bytes": (written("words.txt", "WORDS\n"), {"run/shout"}),
+    "a script": (replaced(STACK, "tr a-z A-Z <", "tr a-z B-ZA <"), {"run/shout", "facet/last", "image"}),
+    # it stands in the image's history, so that is another image although its layers are the same
+    "a script that gives the same bytes": (
+        replaced(STACK, "tr a-z A-Z <", "tr '[a-z]' '[A-Z]' <"),
+        {"run/shout", "facet/last", "image"},
+    ),
+    "a script's variables": (replaced(STACK, 'inputs = ["words', 'env = { X = "1" }\ninputs = ["words'), {"run/shout"}),
+    "a page": (written("site/index.html", "longer page\n"), {"copy/site", *ABOVE_SITE}),
+    "a new page": (written("site/new.html", "new\n"), {"copy/site", *ABOVE_SITE}),
+    "a page's mode": (lambda folder: os.chmod(folder / "site/index.html", 0o755), {"copy/site", *ABOVE_SITE}),
+    "a file that is excluded, with the pattern": (
+        replaced(STACK, SITE, SITE.replace(" }]", ', exclude = ["*.tmp"] }]')),
+        {"copy/site", *ABOVE_SITE},
+    ),
+    "a pattern that matches nothing": (replaced(STACK, SITE, SITE.replace(" }]", NOTHING)), {"copy/site"}),
+    "the template of a file": (written("app.conf.j2", "is = {{ stack.name }}\n"), {"files/config", *ABOVE_CONFIG}),
+    "a template that renders the same": (written("app.conf.j2", "name = {{ 'tiny' }}\n"), set()),
+    "the name of a layer": (replaced(STACK, 'name = "shout"', 'name = "loud"'), {"facet/last", "image"}),
+    "a layer more": (
+        replaced(STACK, SHOUT, f'[[layer]]\nname = "more"\nfiles = [{{ path = "/more", content = "" }}]\n{SHOUT}'),
+        {"facet/more", "files/more", "run/shout", "facet/last", "image"},
+    ),
+    "a layer less": (replaced(STACK, 'name = "last"\nremove = ["/srv/old.html"]\n', 'name = "!last"\n'), {"image"}),
+    "compression": (
+        replaced(STACK, "[image]", '[image]\ncompression = "zstd"'),
+        {"copy/busybox", "facet/links", "files/links", "facet/site", "copy/site", "files/config", "remove/last", *ABOVE_SITE},
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def built(shared: Path) -> Stackbuild:
+    """The project, built once."""
+    need_root()
+
+    def make(folder: Path) -> None:
+        project(folder / "project")
+        Stackbuild(folder / "project", folder / "store")("build", timeout=120)
+
+    folder = once(shared / "edits", make)
+    return Stackbuild(folder / "project", folder / "store")
+
+
+def ran(command: Stackbuild, *words: str) -> set[str]:
+    """The steps that a build runs."""
+    found = command("--progress", "json", "build", *words)
+    events = [json.loads(line) for line in found.err.splitlines()]
+    return {one["step"] for one in events if one.get("type") == "step_started"}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_runs_these_steps_and_no_other(built: Stackbuild, tmp_path: Path, name: str) -> None:
+    edit, expected = EDITS[name]
+    folder = tmp_path / "project"
+    project(folder)
+    edit(folder)
+    assert ran(built.at(folder=folder)) == expected
+
+
+def test_explained_drawn_and_forbidden(stackbuild: Stackbuild) -> None:
+    """`explain` against the last build and one before, `plan --graph`, `--fail-if-run`, and times in the plan."""
+    need_root()
+    project(stackbuild.folder)
+    assert "there is no earlier build" in stackbuild("explain", "site").out
+    plan = stackbuild("plan")
+    assert "about 2.0 s" in plan.out and "run: never built" in plan.out
+    forbidden = stackbuild("build", "--fail-if-run", code=1)
+    assert "--fail-if-run forbids it" in forbidden.err and "copy/busybox run: never built" in forbidden.err
+    first = stackbuild("build").out
+    stackbuild("build", "--fail-if-run")
+
+    EDITS["a script"][0](stackbuild.folder)
+    plan = stackbuild("plan")
+    assert "run/shout" in plan.out and "stack.toml:" in plan.out and "last time" in plan.out
+    told = stackbuild("explain", "shout")
+    assert "~ script.0: tr a-z A-Z < /src/words.txt" in told.out and "now: tr a-z B-ZA <" in told.out
+    assert stackbuild("build").out != first
+    assert "the same as in the last build" in stackbuild("explain", "shout").out
+    before = json.loads(stackbuild("explain", "shout", "--against", "2", "--format", "json").out)
+    assert [one["name"] for one in before["differs"]] == ["script.0"]
+    assert "is no build" in stackbuild("explain", "shout", "--against", "9", code=2).err
+    assert "there is no step or layer `shuot`" in stackbuild("explain", "shuot", code=2).err
+
+    assert stackbuild("plan", "--graph", "svg").out.startswith("<svg ")
+    assert json.loads(stackbuild("plan", "--graph", "dot", "--format", "json").out)["form"] == "dot"
+    told = stackbuild("build", "-B")
+    assert "steps ran; critical path" in told.err
