@@ -104,7 +104,8 @@ EDITS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "a layer less": (replaced(STACK, 'name = "last"\nremove = ["/srv/old.html"]\n', 'name = "!last"\n'), {"image"}),
     "compression": (
         replaced(STACK, "[image]", '[image]\ncompression = "zstd"'),
-        {"copy/busybox", "facet/links", "files/links", "facet/site", "copy/site", "files/config", "remove/last", *ABOVE_SITE},
+        {"copy/busybox", "facet/links", "files/links", "facet/site", "copy/site", "files/config", "remove/last"}
+        | ABOVE_SITE,
     ),
 }  # fmt: skip
 
