@@ -1,10 +1,9 @@
-"""The first stack.toml of a project: which recipe fits a folder, and the commented text; writes no file."""
+"""The first stack.toml of a project: the commented text; writes no file."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,46 +15,6 @@ from stackbuild.settings.levels import Level
 from stackbuild.stack.find_recipe import Recipe, Shelves
 from stackbuild.stack.recipe import Header, bind
 from stackbuild.stack.uses import read_header
-
-FITTING = (
-    ("requirements.txt", "python-app"),
-    ("pyproject.toml", "python-app"),
-    ("package.json", "node-app"),
-    ("go.mod", "web-service"),
-    ("index.html", "web-static"),
-    ("public/index.html", "web-static"),
-)
-"""A file of a project -> the recipe that it asks for; the first that is there."""
-
-
-@dataclass(frozen=True)
-class Fits:
-    """Which recipe fits a folder. file: the one that asks for it. given: values of parameters. todo: what is left."""
-
-    use: str = ""
-    file: str = ""
-    given: Mapping[str, Any] = field(default_factory=dict)
-    todo: str = ""
-
-
-def fitting(folder: Path, known: Collection[str]) -> Fits:
-    """What fits a folder. known: the recipes that there are."""
-    for name, use in FITTING:
-        if use not in known or not (folder / name).is_file():
-            continue
-        if name == "go.mod":
-            program = _go_program(folder / name)
-            todo = f"compile the program before each build: CGO_ENABLED=0 go build -o bin/{program} ."
-            return Fits(use, name, {"command": [f"./{program}"], "folder": "bin"}, todo)
-        return Fits(use, name, {"folder": name.rpartition("/")[0]} if "/" in name else {})
-    return Fits()
-
-
-def _go_program(file: Path) -> str:
-    """What `go build` calls the program of a module: the last part of its path that is no version."""
-    found = re.search(r'^module\s+"?([^\s"]+)', file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-    parts = [part for part in (found[1] if found else "").split("/") if not re.fullmatch(r"v[0-9]+", part)]
-    return parts[-1] if parts and re.fullmatch(r"[A-Za-z0-9._-]+", parts[-1]) else "app"
 
 
 def stack_name(folder: Path) -> str:

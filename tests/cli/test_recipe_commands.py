@@ -128,6 +128,29 @@ def test_init_writes_a_commented_file_that_works(here: Path) -> None:
             "go.mod is there: web-service fits",
             {"folder": "bin/", "entrypoint": ("./shop",), "todo": "go build -o bin/shop ."},
         ),
+        (
+            {"requirements.txt": "x\n", "app.py": "", "pyproject.toml": "[tool.ruff]\n"},
+            "requirements.txt is there: python-app fits",
+            {"folder": "./", "entrypoint": ("python3", "app.py"), "todo": "which is in $PORT"},
+        ),
+        (
+            {"pyproject.toml": '[project]\nname = "My-App"\n[project.scripts]\nserve = "a:b"\n', "README.md": ""},
+            "pyproject.toml is there: python-app fits",
+            {"entrypoint": ("serve",), "inputs": ("pyproject.toml", "README.md")},
+        ),
+        (
+            {"package.json": '{"scripts": {"start": "node src/server.js --x=1"}}'},
+            "package.json is there: node-app fits",
+            {"folder": "./", "entrypoint": ("node", "src/server.js", "--x=1"), "todo": "needs package-lock.json"},
+        ),
+        (
+            {
+                "package.json": '{"main": "a.js", "scripts": {"start": "x && y", "build": "tsc"}}',
+                "package-lock.json": "",
+            },
+            "package.json is there: node-app fits",
+            {"entrypoint": ("node", "a.js"), "lines": ("npm run build", "npm prune --omit=dev --offline")},
+        ),
         ({"index.html": "", "Dockerfile": ""}, "there is a Dockerfile: `stackbuild init --from", {"folder": "./"}),
     ],
 )
@@ -140,8 +163,22 @@ def test_init_proposes_a_shipped_recipe_and_says_why(
     notes = " / ".join(run("init"))
     assert says in notes and values.get("todo", "") in notes and "next: stackbuild up" in notes
     stack = settle(here / "stack.toml")
-    assert [item.from_ for layer in stack.layers for item in layer.copy] == [values["folder"]]
+    copied = [item.from_ for layer in stack.layers for item in layer.copy if item.stage is None]
+    assert copied == ([values["folder"]] if "folder" in values else [])
+    staged = [layer for stage in stack.stages.values() for layer in stage.layers if layer.run]
+    if "inputs" in values or "lines" in values:
+        assert values.get("inputs", staged[0].inputs) == staged[0].inputs
+        assert values.get("lines", staged[-1].run) == staged[-1].run
     assert stack.image.entrypoint == values.get("entrypoint", ("nginx", "-g", "daemon off;"))
+
+
+def test_init_says_what_it_cannot_guess_and_writes_nothing(here: Path) -> None:
+    (here / "requirements.txt").write_text("x\n")
+    with pytest.raises(UsageError) as found:
+        run("init")
+    assert "parameter `command` of recipe" in str(found.value)
+    assert "stackbuild init python-app --with command=…" in [hint.command for hint in found.value.hints]
+    assert not (here / "stack.toml").exists()
 
 
 def test_init_of_an_empty_folder_is_a_stack_by_itself(here: Path) -> None:

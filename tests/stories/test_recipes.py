@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
+import tarfile
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from email.message import Message
 from pathlib import Path
@@ -153,6 +156,112 @@ def test_postgres_keeps_its_data_over_an_image_update(project: Project) -> None:
     here("up", "-d", "--wait", timeout=300)
     assert sql("SELECT n FROM seen ORDER BY n") == "1\n2\n3\n"
     assert sql("SHOW work_mem") == "7MB\n"
+
+
+def wheel(folder: Path) -> None:
+    """A wheel of one module, `greet`, as `pip wheel` writes it."""
+    folder.mkdir()
+    info = "greet-1.0.dist-info"
+    with zipfile.ZipFile(folder / "greet-1.0-py3-none-any.whl", "w") as made:
+        made.writestr("greet.py", "WORD = 'hello from a wheel'\n")
+        made.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: greet\nVersion: 1.0\n")
+        made.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        made.writestr(f"{info}/RECORD", f"greet.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+
+
+PYTHON_APP = """\
+import greet, http.server, os
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"{greet.WORD}, {os.getuid()}, {greet.__cached__}".encode())
+http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), Answer).serve_forever()
+"""
+
+
+@pytest.mark.whole
+def test_python_app_has_its_modules_and_no_pip(project: Project) -> None:
+    """From `init` alone, offline by a folder of wheels; a change of the program does not install anew."""
+    here, port = project("shop"), free_port()
+    write(here.folder, {"requirements.txt": "greet==1.0\n", "app.py": PYTHON_APP})
+    wheel(here.folder / "wheels")
+    said = here("init", "--with", f"port={port}", "--with", "wheels=wheels")
+    assert "requirements.txt is there: python-app fits" in said.err
+    here("up", "-d", "--wait", timeout=500)
+    url = f"http://127.0.0.1:{port}/"
+    word, uid, compiled = ask(url)[2].split(", ")
+    assert (word, uid) == ("hello from a wheel", "10001")
+    flags = here("exec", "python3", "-c", f"print(open({compiled!r}, 'rb').read()[4])").out
+    assert flags == "1\n", "compiled by time: stale in an image"
+    for absent in ("python3 -m pip --version", "ls /srv/app/stack.toml"):
+        assert here("exec", "sh", "-c", absent, code=None).code != 0
+    assert json.loads(here("ps", "--format", "json").out)[0]["health"] == "healthy"
+    write(here.folder, {"app.py": PYTHON_APP.replace("{greet.WORD}", "changed")})
+    again = here("up", "-d", "--wait", timeout=200)
+    assert "install" not in again.err and ask(url)[2].startswith("changed, ")
+
+
+@pytest.mark.whole
+def test_python_app_installs_a_project_by_its_pyproject(project: Project) -> None:
+    here, port = project("project"), free_port()
+    text = '[build-system]\nrequires = []\nbuild-backend = "made"\nbackend-path = ["."]\n'
+    text += '[project]\nname = "greet"\nversion = "1.0"\n[project.scripts]\nserve = "greet:main"\n'
+    backend = """\
+import zipfile
+def build_wheel(folder, settings=None, metadata=None):
+    info, name = "greet-1.0.dist-info", "greet-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as made:
+        made.write("greet.py")
+        made.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: greet\\nVersion: 1.0\\n")
+        made.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        made.writestr(f"{info}/entry_points.txt", "[console_scripts]\\nserve = greet:main\\n")
+        made.writestr(f"{info}/RECORD", f"{info}/RECORD,,\\n")
+    return name
+"""
+    lines = PYTHON_APP.replace("greet.WORD", "'a project'").replace("greet.__cached__", "__file__").splitlines()
+    program = "import http.server, os\n" + "\n".join(lines[1:-1]) + f"\ndef main():\n    {lines[-1]}\n"
+    write(here.folder, {"pyproject.toml": text, "made.py": backend, "greet.py": program})
+    here("init", "--with", f"port={port}", "--with", 'sources=["pyproject.toml", "made.py", "greet.py"]')
+    here("up", "-d", "--wait", timeout=500)
+    word, uid, file = ask(f"http://127.0.0.1:{port}/")[2].split(", ")
+    assert (word, uid) == ("a project", "10001") and file.startswith("/opt/venv/lib/python3")
+
+
+@pytest.mark.whole
+def test_node_app_has_its_modules_and_no_npm(project: Project) -> None:
+    """`npm ci` from a file of the project, as an offline registry would serve it."""
+    here, port = project("node"), free_port()
+    text = b'{"name": "greet", "version": "1.0.0", "main": "i.js"}'
+    (here.folder / "vendor").mkdir()
+    with tarfile.open(here.folder / "vendor/greet-1.0.0.tgz", "w:gz") as made:
+        for name, data in (("package.json", text), ("i.js", b"module.exports = 'hello from a module'")):
+            member = tarfile.TarInfo(f"package/{name}")
+            member.size = len(data)
+            made.addfile(member, io.BytesIO(data))
+    wanted = {"greet": "file:vendor/greet-1.0.0.tgz"}
+    package = {"name": "shop", "version": "1.0.0", "main": "serve.js", "dependencies": wanted}
+    locked = {
+        "name": "shop",
+        "version": "1.0.0",
+        "lockfileVersion": 2,
+        "requires": True,
+        "packages": {
+            "": {"name": "shop", "version": "1.0.0", "dependencies": wanted},
+            "node_modules/greet": {"version": "1.0.0", "resolved": wanted["greet"]},
+        },
+        "dependencies": {"greet": {"version": wanted["greet"]}},
+    }
+    program = "require('http').createServer((q, a) => a.end(require('greet') + ' ' + process.getuid()))"
+    files = {"package.json": json.dumps(package), "package-lock.json": json.dumps(locked)}
+    write(here.folder, {**files, "serve.js": f"{program}.listen(process.env.PORT)\n", ".npmrc": "token\n"})
+    sources = 'sources=["package.json", "package-lock.json", "vendor"]'
+    said = here("init", "--with", f"port={port}", "--with", "network=false", "--with", sources)
+    assert "package.json is there: node-app fits" in said.err
+    here("up", "-d", "--wait", timeout=500)
+    assert ask(f"http://127.0.0.1:{port}/")[2] == "hello from a module 10001"
+    for absent in ("command -v npm", "ls /srv/app/.npmrc"):
+        assert here("exec", "sh", "-c", absent, code=None).code != 0
 
 
 @pytest.mark.whole

@@ -28,7 +28,8 @@ def run(app: App, args: Namespace) -> None:
     from stackbuild.core.events import Note
     from stackbuild.core.files import new_file
     from stackbuild.stack.find_recipe import shelves
-    from stackbuild.stack.scaffold import Fits, fitting, scaffold, stack_name
+    from stackbuild.stack.fitting import Fits, fitting
+    from stackbuild.stack.scaffold import scaffold, stack_name
 
     file = Path(args.file or "stack.toml")
     if os.path.lexists(file):
@@ -42,15 +43,15 @@ def run(app: App, args: Namespace) -> None:
     fits = Fits(args.recipe) if args.recipe else fitting(folder, places.names())
     given = {**fits.given, **dict(_pair(text) for text in args.with_ or ())}
     command = " ".join(["stackbuild init", *([fits.use] if fits.use else [])])
-    text = scaffold(stack_name(folder), fits.use, given, places, command)
-    with new_file(file, durable=False) as out:
-        out.write(text.encode())
     if fits.file:
         app.listener(Note(f"{fits.file} is there: {fits.use} fits (`stackbuild recipe show {fits.use}`)"))
     if not args.recipe and (folder / "Dockerfile").is_file():
         app.listener(Note("there is a Dockerfile: `stackbuild init --from Dockerfile` translates it instead"))
-    if fits.todo:
-        app.listener(Note(fits.todo))
+    text = scaffold(stack_name(folder), fits.use, given, places, command)
+    with new_file(file, durable=False) as out:
+        out.write(text.encode())
+    for todo in fits.todo:
+        app.listener(Note(todo))
     app.listener(Note(f"{file} is written; next: stackbuild up"))
 
 
