@@ -1,4 +1,4 @@
-"""`stackbuild init [RECIPE]`: writes a commented stack.toml; asks nothing."""
+"""`stackbuild init [RECIPE]`: writes a commented stack.toml, or with --ci a pipeline; asks nothing."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--target", metavar="STAGE", help="with --from: the stage that becomes the image; default: the last"
     )
+    parser.add_argument("--ci", choices=("gitlab", "github"), help="write the pipeline that builds the stack instead")
 
 
 def run(app: App, args: Namespace) -> None:
@@ -31,6 +32,9 @@ def run(app: App, args: Namespace) -> None:
     from stackbuild.stack.fitting import Fits, fitting
     from stackbuild.stack.scaffold import scaffold, stack_name
 
+    if args.ci is not None:
+        _pipeline(app, args)
+        return
     file = Path(args.file or "stack.toml")
     if os.path.lexists(file):
         raise UsageError(f"{file} is there already", hints=(Hint("look at what it settles to", "stackbuild config"),))
@@ -53,6 +57,26 @@ def run(app: App, args: Namespace) -> None:
     for todo in fits.todo:
         app.listener(Note(todo))
     app.listener(Note(f"{file} is written; next: stackbuild up"))
+
+
+def _pipeline(app: App, args: Namespace) -> None:
+    """`--ci`: the pipeline beside the stack that is there."""
+    from stackbuild.core.errors import Hint, UsageError
+    from stackbuild.core.events import Note
+    from stackbuild.core.files import new_file
+    from stackbuild.stack.pipeline import PLACES, pipeline
+
+    if args.recipe or args.with_ or args.from_:
+        raise UsageError("--ci writes the pipeline alone", hints=(Hint("write the stack first", "stackbuild init"),))
+    stack = app.stack()
+    file = stack.project / PLACES[args.ci]
+    shown = os.path.relpath(file)
+    if os.path.lexists(file):
+        raise UsageError(f"{shown} is there already", hints=(Hint("nothing is written over it: move it away first"),))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(file, durable=False) as out:
+        out.write(pipeline(args.ci, stack).encode())
+    app.listener(Note(f"{shown} is written; commit it with the lock: stackbuild lock"))
 
 
 def _import(app: App, args: Namespace, file: Path) -> None:
