@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
@@ -137,6 +138,10 @@ def copy_out(app: App, digest: Digest, place: str) -> None:
             why="the image is for several platforms; only one image can be sent to a place so far",
             hints=[Hint("set image.platforms to one platform, or build one with --set")],
         )
+    if image.origin is None and app.has_project:
+        from stackbuild.cli.remote_cache import sibling
+
+        image = replace(image, origin=sibling(app))
     app.listener(PhaseStarted("push"))
     started = time.monotonic()
     copied = copy(image, place, client=app.client, events=app.listener)
