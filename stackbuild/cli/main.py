@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code (DESIGN, section 11); no traceback for an expected failure."""
     words = list(sys.argv[1:] if argv is None else argv)
     args: Namespace | None = None
+    gc.set_threshold(50_000)  # a command makes few rings and ends soon: to look for them costs more than they hold
     try:
         from stackbuild.cli.options import IN_NAMESPACE, command_module, enter_directory, parse
 

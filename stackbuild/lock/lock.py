@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -210,8 +211,12 @@ def _package_tree(package: LockedPackage) -> dict[str, Any]:
 # ---- reading: a lock may have been merged by hand or by somebody who wishes us ill --------------------------
 
 
+@lru_cache(maxsize=2)
 def parse(data: bytes, file: str) -> Lock:
-    """The lock in these bytes. Raises UsageError that names file, line and key. `file`: what the user calls it."""
+    """The lock in these bytes. Raises UsageError that names file, line and key. `file`: what the user calls it.
+
+    A command reads its lock several times (recipes, base image, packages): the same bytes are parsed once.
+    """
     import tomllib
 
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -53,7 +53,8 @@ class Inputs:
 
     @property
     def key(self) -> Digest:
-        return digest_of(canonical(asdict(self)))
+        # what asdict() gives, without its copies: an eighth of a plan's time went there
+        return digest_of(canonical({"builder": self.builder, "params": self.params, "reads": self.reads}))
 
 
 @runtime_checkable
