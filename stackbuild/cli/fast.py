@@ -39,7 +39,9 @@ ONCE = (
 
 def words(args: Namespace, environ: Mapping[str, str]) -> list[str] | None:
     """All that decides a build and is neither a file nor a named variable; None: the long way must be gone."""
-    if any(getattr(args, name, None) for name in ONCE) or getattr(args, "update", None) is not None:
+    if any(getattr(args, name, None) for name in ONCE):
+        return None
+    if any(getattr(args, name, None) is not None for name in ("update", "vendor")):  # [] and "" say something too
         return None
     file = os.path.join(os.path.realpath("."), args.file or "stack.toml")
     overrides = sorted(f"{name}={value}" for name, value in environ.items() if name.startswith("STACKBUILD__"))

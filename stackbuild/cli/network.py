@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from stackbuild.core.errors import Hint, NetworkError, UsageError
-from stackbuild.core.events import BytesFetched, ImagePushed, PhaseFinished, PhaseStarted
+from stackbuild.core.events import BytesFetched, ImagePushed, Note, PhaseFinished, PhaseStarted
 
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
     from stackbuild.core.digest import Digest
-    from stackbuild.lock.lock import LockedPackage, PlatformLock
+    from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock
     from stackbuild.net.client import Answer, Client, Policy
     from stackbuild.packages.fetch import Fetcher
     from stackbuild.packages.source import Source
@@ -78,10 +78,30 @@ def download(app: App, step: Step) -> None:
         _download_url(app, step)
         return
     from stackbuild.lock.sources import wanted
+    from stackbuild.lock.vendor import take
 
     fetch = fetcher(app)
     package, part, stage = _locked(app, step.platform)[step.params["sha256"]]
-    fetch.fetch([wanted(package, part, _sources(app, stage), fetch)], step.id)
+    if not take(app.stack().project, app.lock.vendor, package, fetch):
+        fetch.fetch([wanted(package, part, _sources(app, stage), fetch)], step.id)
+
+
+def fill_vendor(app: App, lock: Lock, before: Lock | None) -> None:
+    """Have a copy of every locked file in the lock's vendor folder, fetched as by a build. before: the lock so far."""
+    from stackbuild.lock.sources import wanted
+    from stackbuild.lock.vendor import fill, take
+
+    fetch, stack, app.lock = fetcher(app), app.stack(), lock
+    missing = []
+    for platform in lock.platforms:
+        for package, part, stage in _locked(app, platform).values():
+            if not take(stack.project, lock.vendor, package, fetch, trusting=False):
+                missing.append(wanted(package, part, _sources(app, stage), fetch))
+    fetch.fetch(missing)
+    count, gone = fill(stack.project, lock, fetch, before)
+    app.listener(
+        Note(f"{lock.vendor} holds {count} package files" + (f"; {gone} old ones are removed" if gone else ""))
+    )
 
 
 def _download_url(app: App, step: Step) -> None:

@@ -104,12 +104,16 @@ class PlatformLock:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Every exact input of a stack, per platform ("linux/amd64"). requests: digest of what it answers."""
+    """Every exact input of a stack, per platform ("linux/amd64"). requests: digest of what it answers.
+
+    vendor: the folder, below the project, that holds a copy of every package file; "" is none.
+    """
 
     requests: Digest
     platforms: Mapping[str, PlatformLock]
     recipes: Mapping[str, Digest] = field(default_factory=dict)
     format: int = FORMAT
+    vendor: str = ""
 
 
 def by_place(lock: Lock) -> dict[str, PlatformLock]:
@@ -158,6 +162,8 @@ def render(lock: Lock) -> bytes:
 
     version = VERSION if any(platform.stages for platform in lock.platforms.values()) else 1
     tree: dict[str, Any] = {"version": version, "format": lock.format, "requests": lock.requests}
+    if lock.vendor:
+        tree["vendor"] = lock.vendor
     if lock.recipes:
         tree["recipes"] = dict(sorted(lock.recipes.items()))
     tree["platform"] = {name: _platform_tree(lock.platforms[name]) for name in sorted(lock.platforms)}
@@ -245,7 +251,7 @@ _PATH = re.compile(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[!-~]{1,1024}\Z")
 _TEXT = re.compile(r"[ -~\u00a0-\U0010ffff]{0,255}\Z")
 _IMAGE = re.compile(r"[!-~\u00a0-\U0010ffff ]{1,4096}\Z")
 _KEYS = {
-    "": {"version", "format", "requests", "recipes", "platform"},
+    "": {"version", "format", "requests", "vendor", "recipes", "platform"},
     "platform": {"base", "base-image", "archive", "package", "stage"},
     "stage": {"base", "base-image", "archive", "package"},
     "archive": {"id", "origin", "suite", "codename", "date", "release"},
@@ -304,6 +310,7 @@ class _Reader:
             platforms={name: self.platform(platforms, name) for name in platforms},
             recipes={n: Digest(self.value(recipes, ("recipes",), n, str, _DIGEST.match)) for n in recipes},
             format=self.value(tree, (), "format", int, lambda n: n > 0),
+            vendor=self.value(tree, (), "vendor", str, _PATH.match, default=""),
         )
 
     def platform(self, platforms: dict[str, Any], name: str) -> PlatformLock:

@@ -76,6 +76,7 @@ def resolve(
         platforms=platforms,
         recipes=dict(stack.recipes),
         format=old.format if old is not None and keep_base else FORMAT,
+        vendor=old.vendor if old is not None else "",
     )
 
 

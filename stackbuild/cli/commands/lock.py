@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 def options(parser: ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="fail if stack.lock is stale; resolve and write nothing")
     parser.add_argument("--update", nargs="*", metavar="NAME", help="move all packages, or those named")
+    parser.add_argument(
+        "--vendor", metavar="DIR", help="keep a copy of every locked file in this folder of the project; '' ends that"
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
 
@@ -27,22 +30,33 @@ def run(app: App, args: Namespace) -> None:
 
     if args.check and args.update is not None:
         raise UsageError("--check writes nothing, --update does: use one of them")
+    if args.check and args.vendor is not None:
+        raise UsageError("--check writes nothing, --vendor does: use one of them")
     stack, old = app.stack(), app.lock_file.read()
     fresh = answers(old, stack)
     if args.check and not fresh:
         raise stale(stack, old)
-    if old is not None and fresh and args.update is None:
+    if old is not None and fresh and args.update is None and args.vendor is None:
         current = LockChanges(old, old, stack.lock_file.name)
         _remember(app, args, current, read=[*stack.read, stack.lock_file])
         app.show(current)
         return
 
+    from dataclasses import replace
     from functools import partial
 
     from stackbuild.cli.locking import bases
     from stackbuild.cli.network import fetcher
 
     new = resolve(stack, old, fetcher(app), bases=bases(app, stack), stage_bases=partial(bases, app), move=args.update)
+    if args.vendor is not None:
+        from stackbuild.lock.vendor import folder_of
+
+        new = replace(new, vendor=folder_of(stack.project, args.vendor) if args.vendor else "")
+    if new.vendor:
+        from stackbuild.cli.network import fill_vendor
+
+        fill_vendor(app, new, old)  # before the lock says so: a build never looks for what is not there
     app.lock_file.write(new)
     _remember(app, args, LockChanges(new, new, stack.lock_file.name), read=stack.read, written=[stack.lock_file])
     app.show(LockChanges(old, new, stack.lock_file.name))
