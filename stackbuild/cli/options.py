@@ -37,7 +37,7 @@ COMMANDS = {
     "doctor": "what this machine can do, and what would mend the rest",
     "recipe": "list, show, test and push recipes",
     "init": "write a stack.toml that works",
-    "schema": "the JSON Schema of stack.toml",
+    "schema": "the JSON Schema of stack.toml or recipe.toml, for editors",
 }
 IN_NAMESPACE = frozenset(("up", "build", "run", "exec", "shell", "push", "stop", "restart", "down", "cache"))
 """Commands that own or enter other users' files: an ordinary user runs them in a user namespace."""

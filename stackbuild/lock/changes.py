@@ -40,6 +40,28 @@ class Change:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class RecipeChange:
+    """One remote recipe that came, went or moved. before, after: the digests that pin it, "" where it is not used."""
+
+    name: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        if self.before and self.after:
+            return f"recipe {self.name} {_short(self.before)} → {_short(self.after)}"
+        sign, digest = ("+", self.after) if self.after else ("-", self.before)
+        return f"{sign} recipe {self.name} {_short(digest)}"
+
+    def to_json(self) -> Any:
+        return {"name": self.name, "before": self.before or None, "after": self.after or None}
+
+
+def _short(digest: str) -> str:
+    return digest.rpartition(":")[2][:12]
+
+
 @dataclass(frozen=True)
 class LockChanges:
     """The outcome of `lock`. old: None if there was no lock. file: what the user calls it."""
@@ -52,16 +74,23 @@ class LockChanges:
     def changes(self) -> tuple[Change, ...]:
         return tuple(changes(self.old, self.new))
 
+    @property
+    def recipes(self) -> tuple[RecipeChange, ...]:
+        before, after = dict(self.old.recipes) if self.old is not None else {}, self.new.recipes
+        moved = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+        return tuple(RecipeChange(name, str(before.get(name, "")), str(after.get(name, ""))) for name in moved)
+
     def to_text(self) -> str:
         count = sum(len(p.everything) for p in self.new.platforms.values())
         if self.old is not None and self.old == self.new:
             return f"{self.file} is up to date: {count} packages"
         if self.old is None:
             return f"{self.file}: {count} packages locked"
-        found = self.changes
+        found, recipes = self.changes, self.recipes
         several = len(self.new.platforms) > 1
-        lines = [f"{c.platform}: {c}" if several else str(c) for c in found]
-        return "\n".join([*lines, f"{self.file}: {count} packages, {len(found)} changed"])
+        lines = [*map(str, recipes), *(f"{c.platform}: {c}" if several else str(c) for c in found)]
+        more = f", {len(recipes)} recipe{'s' if len(recipes) > 1 else ''} changed" if recipes else ""
+        return "\n".join([*lines, f"{self.file}: {count} packages, {len(found)} changed{more}"])
 
     def to_json(self) -> Any:
         return {
@@ -69,6 +98,7 @@ class LockChanges:
             "changed": self.old != self.new,
             "packages": {name: len(platform.packages) for name, platform in self.new.platforms.items()},
             "changes": [c.to_json() for c in self.changes],
+            "recipes": [c.to_json() for c in self.recipes],
         }
 
 

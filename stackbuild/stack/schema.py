@@ -1,10 +1,10 @@
-"""The JSON Schema of stack.toml, for editors; made from the models, with what templates and resets add."""
+"""The JSON Schemas of stack.toml and recipe.toml, for editors; made from the models and what templates, resets add."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from stackbuild.stack.document import Document
+from stackbuild.stack.document import Document, RecipeDocument
 
 _TEMPLATE = {"type": "string", "pattern": r"\{\{.*\}\}", "description": "a template that becomes such a value"}
 _WHEN = {"type": ["boolean", "string"], "description": "the entry is dropped unless this becomes true"}
@@ -17,19 +17,23 @@ _RESET_ITEM = {
 }
 
 
-def json_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of a stack file."""
-    schema = Document.model_json_schema(by_alias=True)
+def json_schema(*, recipe: bool = False) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a stack file, or of a recipe's file."""
+    schema = (RecipeDocument if recipe else Document).model_json_schema(by_alias=True)
+    if recipe:
+        schema["required"] = [*schema.get("required", ()), "recipe"]
     made: dict[str, Any] = _open(schema)
     for name in _entries(schema):
         if made["$defs"][name].get("type") == "object":
             made["$defs"][name].setdefault("properties", {})["when"] = _WHEN
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "stackbuild/stack.toml",
+        "$id": "stackbuild/recipe.toml" if recipe else "stackbuild/stack.toml",
         **made,
-        "title": "stack.toml",
-        "description": "What one stack is: one image and how to run it.",
+        "title": "recipe.toml" if recipe else "stack.toml",
+        "description": "A piece of a stack that many share."
+        if recipe
+        else "What one stack is: one image and how to run it.",
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stackbuild.core.digest import digest_of
+from stackbuild.core.digest import Digest, digest_of
 from stackbuild.core.errors import NetworkError, ResolutionError, UsageError
 from stackbuild.core.events import Event, Note
 from stackbuild.core.paths import StorePaths
@@ -117,6 +117,22 @@ def test_update_moves_all_or_the_named_ones(made: Archive, tmp_path: Path, fetch
     with pytest.raises(UsageError, match="no lbi in the lock") as found:
         resolve(project, old, fetcher, move=["lbi"])
     assert found.value.exit_code == 2
+
+
+def test_what_a_lock_says_of_recipes_that_moved() -> None:
+    one, two = (Digest("sha256:" + letter * 64) for letter in "ab")
+    old = Lock(recipes={"oci://registry.example.com/web:1": one, "git+https://example.com/x@v1": one})
+    new = Lock(recipes={"oci://registry.example.com/web:1": two, "oci://registry.example.com/db:1": one})
+    assert LockChanges(old, new).to_text().splitlines() == [
+        f"- recipe git+https://example.com/x@v1 {'a' * 12}",
+        f"+ recipe oci://registry.example.com/db:1 {'a' * 12}",
+        f"recipe oci://registry.example.com/web:1 {'a' * 12} → {'b' * 12}",
+        "stack.lock: 0 packages, 0 changed, 3 recipes changed",
+    ]
+    assert LockChanges(old, new).to_json()["recipes"][2] == {
+        "name": "oci://registry.example.com/web:1", "before": one, "after": two,
+    }  # fmt: skip
+    assert LockChanges(new, new).to_json()["recipes"] == []
 
 
 def test_a_stale_lock_says_in_what(made: Archive, tmp_path: Path, fetcher: Fetcher) -> None:

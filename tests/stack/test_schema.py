@@ -32,13 +32,25 @@ def test_the_examples_are_valid(validator: Draft202012Validator, file: Path) -> 
     assert [error.message for error in validator.iter_errors(tomllib.loads(file.read_text()))] == []
 
 
-@pytest.mark.parametrize(
-    "file", sorted((REPOSITORY / "tests/data/recipes/golden/recipes").glob("*/recipe.toml")), ids=str
-)
-def test_a_recipes_tables_are_those_of_a_stack(validator: Draft202012Validator, file: Path) -> None:
+RECIPES = [
+    *sorted((REPOSITORY / "tests/data/recipes/golden/recipes").glob("*/recipe.toml")),
+    *sorted((REPOSITORY / "stackbuild/recipes").glob("*/recipe.toml")),
+]
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: str(file.relative_to(REPOSITORY)))
+def test_recipes_are_valid_by_their_own_schema(file: Path) -> None:
+    schema = json_schema(recipe=True)
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
     tree = tomllib.loads(file.read_text())
-    del tree["recipe"]
     assert [error.message for error in validator.iter_errors(tree)] == []
+    for key, value in (("type", "text"), ("hlep", "x"), ("choices", "a")):
+        wrong = copy.deepcopy(tree)
+        wrong["recipe"].setdefault("params", {})["x"] = {"type": "string", key: value}
+        assert not validator.is_valid(wrong), key
+    del tree["recipe"]
+    assert not validator.is_valid(tree)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`stackbuild schema`: the JSON Schema of stack.toml, for editors."""
+"""`stackbuild schema`: the JSON Schema of stack.toml or of a recipe, for editors."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ class Schema:
 
 
 def options(parser: ArgumentParser) -> None:
+    parser.add_argument("--recipe", action="store_true", help="of recipe.toml")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="both are JSON")
 
 
 def run(app: App, args: Namespace) -> None:
     from stackbuild.stack.schema import json_schema
 
-    app.show(Schema(json_schema()))
+    app.show(Schema(json_schema(recipe=args.recipe)))
