@@ -121,8 +121,12 @@ def test_update_moves_all_or_the_named_ones(made: Archive, tmp_path: Path, fetch
 
 def test_what_a_lock_says_of_recipes_that_moved() -> None:
     one, two = (Digest("sha256:" + letter * 64) for letter in "ab")
-    old = Lock(recipes={"oci://registry.example.com/web:1": one, "git+https://example.com/x@v1": one})
-    new = Lock(recipes={"oci://registry.example.com/web:1": two, "oci://registry.example.com/db:1": one})
+    old = Lock(
+        digest_of(b""), {}, recipes={"oci://registry.example.com/web:1": one, "git+https://example.com/x@v1": one}
+    )
+    new = Lock(
+        digest_of(b""), {}, recipes={"oci://registry.example.com/web:1": two, "oci://registry.example.com/db:1": one}
+    )
     assert LockChanges(old, new).to_text().splitlines() == [
         f"- recipe git+https://example.com/x@v1 {'a' * 12}",
         f"+ recipe oci://registry.example.com/db:1 {'a' * 12}",
