@@ -165,7 +165,8 @@ def image_config_and_folders(app: App, reference: str) -> tuple[Digest, Mapping[
     from stackbuild.oci.transports import open_source
 
     tag = _tag_in_store(app, reference)
-    image = open_source(f"oci:{app.layout.path}:{tag}" if tag else reference, client=app.client)
+    # No client for what is here: to make one would settle the whole project.
+    image = open_source(f"oci:{app.layout.path}:{tag}") if tag else open_source(reference, client=app.client)
     result = keep_image(app, image)
     if not tag:
         app.layout.add(image.manifest.raw, tag=str(reference).removeprefix("docker://"))

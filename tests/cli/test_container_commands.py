@@ -140,3 +140,5 @@ def test_run_starts_a_container_of_any_image(boxes: Boxes, stackbuild: Stackbuil
     assert name == "kept" and [one["name"] for one in json.loads(stackbuild("ps", "--format", "json").out)] == ["kept"]
     assert "container.network" in stackbuild("run", "--network", "bridge", reference, code=2).err
     stackbuild("down", "-t", "0", "kept")
+    (stackbuild.folder / "stack.toml").write_text("broken = [")  # an image that is here needs nothing of the project
+    assert stackbuild("run", "--rm", "--network", "none", reference, code=3).out == "from image\n"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.events import Listener, nobody
-from stackbuild.net.client import Client
 from stackbuild.oci.descriptor import Platform
 from stackbuild.oci.documents import shown
 from stackbuild.oci.image import Image
 from stackbuild.oci.layout import Copied
+
+if TYPE_CHECKING:
+    from stackbuild.net.client import Client
 
 TRANSPORTS = {
     "oci": "folder",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from stackbuild.core.action import canonical
 from stackbuild.core.digest import Digest, chunks, digest_of, finish, hex_of
 from stackbuild.core.errors import Hint, NetworkError, UsageError
 from stackbuild.core.events import BytesFetched, Listener
-from stackbuild.net.client import Client
 from stackbuild.oci.compression import decompressed, detect
 from stackbuild.oci.config import parse_config
 from stackbuild.oci.descriptor import CONFIG, LAYER_OF, Descriptor, Platform
@@ -22,6 +21,9 @@ from stackbuild.oci.layout import Copied
 from stackbuild.oci.manifest import make_manifest
 from stackbuild.oci.transports import split_place
 from stackbuild.oci.transports.archive import Archive, new_archive
+
+if TYPE_CHECKING:
+    from stackbuild.net.client import Client
 
 _NAME = re.compile(r"[a-z0-9]+(?:[._/:-]+[a-z0-9]+)*\Z")
 

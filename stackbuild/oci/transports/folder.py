@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stackbuild.core.errors import UsageError
 from stackbuild.core.events import BytesFetched, Listener
-from stackbuild.net.client import Client
 from stackbuild.oci.descriptor import Descriptor, Platform
 from stackbuild.oci.image import Image
 from stackbuild.oci.layout import Copied, Layout, is_layout
 from stackbuild.oci.transports import split_place
+
+if TYPE_CHECKING:
+    from stackbuild.net.client import Client
 
 
 def open_image(rest: str, *, client: Client | None, platform: Platform | None) -> Image:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from stackbuild.core.digest import Digest, hex_of
 from stackbuild.core.errors import NetworkError
 from stackbuild.core.events import BytesFetched, Listener
-from stackbuild.net.client import Client
 from stackbuild.oci.descriptor import TAG_ANNOTATION, Descriptor, Platform
 from stackbuild.oci.image import Image
 from stackbuild.oci.layout import VERSION_FILE, Copied
@@ -16,6 +15,9 @@ from stackbuild.oci.layout_view import LayoutView
 from stackbuild.oci.manifest import make_index
 from stackbuild.oci.transports import split_place
 from stackbuild.oci.transports.archive import Archive, new_archive
+
+if TYPE_CHECKING:
+    from stackbuild.net.client import Client
 
 
 class ArchiveLayout(LayoutView):

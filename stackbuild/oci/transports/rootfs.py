@@ -6,17 +6,20 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stackbuild.core.digest import chunks
 from stackbuild.core.errors import HostError, UsageError
 from stackbuild.core.events import BytesFetched, Listener
 from stackbuild.core.files import host_error
-from stackbuild.net.client import Client
 from stackbuild.oci.descriptor import Platform
 from stackbuild.oci.image import Image
 from stackbuild.oci.layout import Copied
 from stackbuild.oci.tar_extract import extract
 from stackbuild.oci.tree_write import TreeWriter
+
+if TYPE_CHECKING:
+    from stackbuild.net.client import Client
 
 
 def open_image(rest: str, *, client: Client | None, platform: Platform | None) -> Image:
