@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stackbuild.core.errors import UsageError
+from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.origin import Origin
 from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock
 from stackbuild.plan.graph import Plan
@@ -74,6 +74,7 @@ class PlatformPlanner:
                 self._wave(number, wave, base)
         if len(self._lock.waves) <= 1:
             self._users(base)
+        self._keep_to_budget()
         below = (*base, *self._unpacked, *self._made)
         own = layer_steps(self._stack, below, self._platform, self._prefix, self._stages)
         self._steps += own
@@ -81,6 +82,17 @@ class PlatformPlanner:
         if not self._stack.stage:
             self._add("image", "assemble", self._image_params(), tree=self.layers)
         return self._steps
+
+    def _keep_to_budget(self) -> None:
+        """Raises UsageError if the packages need more layers than `image.layers` allows."""
+        budget, needed = self._stack.image.layers, len(self._unpacked) + len(self._lock.waves)
+        if self._unpacked and needed > budget:
+            raise UsageError(
+                f"image.layers = {budget} is too few for the packages",
+                where=self._stack.origin("image", "layers"),
+                why=f"{len(self._lock.waves)} waves need {needed} layers: each one that is configured, and its files",
+                hints=[Hint(f"allow {needed} layers or more")],
+            )
 
     def _add(
         self,
@@ -116,7 +128,7 @@ class PlatformPlanner:
         }
         facet = {"facet": self._links_of_base(base)} if base else {}
         own: list[str] = []
-        for group, packages in groups(wave, number):
+        for group, packages in groups(wave, number, self._stack.image.layers):
             params = {
                 "packages": [_package(package) for package in packages],
                 "exclude": list(self._stack.packages.path_exclude),

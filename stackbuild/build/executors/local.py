@@ -46,6 +46,8 @@ class LocalExecutor:
     ) -> ActionResult:
         """As `Executor.run`; in a worker process of its own unless in_process."""
         started = time.monotonic()
+        if self._cancelled:
+            raise Interrupted("interrupted")
         with scratch_folder(self._scratch) as work:
             for name in ("out", "scratch"):
                 (work / name).mkdir()
