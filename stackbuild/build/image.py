@@ -13,6 +13,7 @@ from stackbuild.build.scheduler import Scheduler, Tools
 from stackbuild.build.slots import Resources
 from stackbuild.core.action import ActionResult, Blob, canonical
 from stackbuild.core.digest import Digest, digest_of
+from stackbuild.core.errors import StackError
 from stackbuild.core.events import ImageBuilt, PlanMade
 from stackbuild.plan.forecast import Forecast
 from stackbuild.plan.graph import Plan
@@ -46,12 +47,15 @@ def carry_out(
     resources: Resources,
     keep_going: bool = False,
     again: bool = False,
+    failed: dict[str, StackError] | None = None,
 ) -> tuple[Mapping[str, ActionResult], Mapping[str, float]]:
-    """Run what must run. Returns results by step id, and the seconds of each step that ran. Raises StackError."""
+    """Run what must run. Returns results by step id, and the seconds of each step that ran. Raises StackError.
+
+    failed: with keep_going, what fails is put there by step id instead, and the results are of what did not."""
     needed = len(forecast.outlooks) - forecast.count("unneeded")
     tools.listener(PlanMade(needed, forecast.count("cached")))
     scheduler = Scheduler(plan, tools, resources=resources, keep_going=keep_going, again=again)
-    return scheduler.build(forecast), scheduler.ran
+    return scheduler.build(forecast, failed), scheduler.ran
 
 
 def image_of(plan: Plan, results: Mapping[str, ActionResult], blobs: ObjectStore, name: str) -> BuiltImage:

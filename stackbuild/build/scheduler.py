@@ -52,10 +52,11 @@ class Scheduler:
         self.ran: dict[str, float] = {}
         """Seconds of each step that ran (was not found by its content)."""
 
-    def build(self, forecast: Forecast) -> Mapping[str, ActionResult]:
+    def build(self, forecast: Forecast, failed: dict[str, StackError] | None = None) -> Mapping[str, ActionResult]:
         """Do all that is needed; returns the results of all steps that are needed or cached.
 
-        Raises the first StackError; with keep_going after all that does not need the failed step.
+        Raises the first StackError; with keep_going after all that does not need the failed step, or, if `failed` is
+        given, not at all: it gets them by step id.
         """
         waiting: dict[str, Outlook] = {}
         for id, outlook in forecast.outlooks.items():
@@ -67,7 +68,9 @@ class Scheduler:
                 waiting[id] = outlook
         if waiting:
             self._run(waiting)
-        if self._errors:
+        if self._errors and failed is not None:
+            failed.update(self._errors)
+        elif self._errors:
             first, *others = self._errors.values()
             if others:
                 first.why += f" ({len(others)} more failed: {', '.join(list(self._errors)[1:])})"

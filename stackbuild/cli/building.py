@@ -92,7 +92,7 @@ def _build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
     from stackbuild.plan.estimate import Ran
 
     if getattr(args, "fail_if_run", False):
-        _forbid(work)
+        forbid(work.forecast)
     if args.jobs is not None and args.jobs < 1:
         raise UsageError("-j needs a number from 1 up")
     said = work.stack.build
@@ -146,11 +146,11 @@ def _keep_to_size(app: App, stack: Stack) -> None:
         app.listener(Note(f"freed {amount(gone.size)} of the store, as build.max-cache-size asks"))
 
 
-def _forbid(work: Work) -> None:
+def forbid(forecast: Forecast) -> None:
     """--fail-if-run: raises StepError, before anything runs, if anything would."""
     from stackbuild.report.explain import state
 
-    found = [outlook for outlook in work.forecast.outlooks.values() if outlook.state in ("run", "depends")]
+    found = [outlook for outlook in forecast.outlooks.values() if outlook.state in ("run", "depends")]
     found = [outlook for outlook in found if outlook.step.kind != "fetch"] or found
     if found:
         first = "; ".join(f"{outlook.step.id} {state(outlook)}" for outlook in found[:3])
@@ -212,8 +212,13 @@ def _layers(result: ActionResult) -> list[dict[str, Any]]:
 
 
 def write_metadata(file: str, image: BuiltImage) -> None:
-    """The facts of a build as a JSON file, under the key names that buildx users know."""
-    facts = {
+    """The facts of a build as a JSON file."""
+    write_file(Path(os.path.abspath(file)), json.dumps(metadata(image), indent=2).encode() + b"\n")
+
+
+def metadata(image: BuiltImage) -> dict[str, Any]:
+    """The facts of a build, under the key names that buildx users know."""
+    return {
         "image.name": f"{image.name}:latest",
         "containerimage.digest": image.digest,
         "containerimage.descriptor": {
@@ -222,7 +227,6 @@ def write_metadata(file: str, image: BuiltImage) -> None:
             "size": len(image.document),
         },
     }
-    write_file(Path(os.path.abspath(file)), json.dumps(facts, indent=2).encode() + b"\n")
 
 
 def destinations(stack: Stack, to: Sequence[str], *, push: bool) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ ONCE = (
 
 def words(args: Namespace, environ: Mapping[str, str]) -> list[str] | None:
     """All that decides a build and is neither a file nor a named variable; None: the long way must be gone."""
-    if any(getattr(args, name, None) for name in ONCE):
+    if len(getattr(args, "files", ())) > 1 or any(getattr(args, name, None) for name in ONCE):
         return None
     if any(getattr(args, name, None) is not None for name in ("update", "vendor")):  # [] and "" say something too
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import SUPPRESS, Action, ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -50,6 +50,14 @@ class Parser(ArgumentParser):
         raise UsageError(message[:1].upper() + message[1:], hints=[Hint("see the options", f"{self.prog} --help")])
 
 
+class Files(Action):
+    """-f: the first is `file`, all of them are `files`."""
+
+    def __call__(self, parser: Any, namespace: Namespace, values: Any, option_string: str | None = None) -> None:
+        namespace.files = [*getattr(namespace, "files", ()), values]
+        namespace.file = namespace.files[0]
+
+
 def global_options(parser: ArgumentParser, *, top: bool) -> None:
     """The options of every command; they may stand before the command or after it."""
 
@@ -57,7 +65,8 @@ def global_options(parser: ArgumentParser, *, top: bool) -> None:
         parser.add_argument(*names, default=default if top else SUPPRESS, **more)  # type: ignore[arg-type]
 
     add("-C", dest="directory", metavar="DIR", default=".", help="as if started in DIR")
-    add("-f", "--file", dest="file", metavar="FILE", default="", help="the stack file (default: stack.toml)")
+    add("-f", "--file", action=Files, dest="file", metavar="FILE", default="",
+        help="the stack file (default: stack.toml); given twice: two stacks")  # fmt: skip
     add("--profile", action="append", metavar="NAME", help="lay stack.NAME.toml over the stack file")
     add("--set", dest="sets", action="append", metavar="KEY=VALUE", help="set one setting, above all others")
     add("--store", metavar="DIR", help="where images, packages and containers are kept")

@@ -71,6 +71,11 @@ class App:
     @cached_property
     def project_file(self) -> Path:
         """The stack file, absolute. Raises UsageError if there is none."""
+        if len(getattr(self.args, "files", ())) > 1:
+            raise UsageError(
+                f"`{self.args.command}` is for one stack, and -f names {len(self.args.files)}",
+                hints=[Hint("several stacks at once: build, plan, lock")],
+            )
         file = Path(os.path.abspath(self.args.file or DEFAULT_FILE))
         if not file.is_file():
             raise UsageError(

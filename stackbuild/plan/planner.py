@@ -47,7 +47,7 @@ def _with_stages(stack: Stack, lock: PlatformLock, platform: str, prefix: str) -
         steps += planner.steps()
         trees[name] = planner.layers
     steps += PlatformPlanner(stack, lock, platform, prefix, trees).steps()
-    return shared(steps) if stack.stages else steps
+    return shared(steps)[0] if stack.stages else steps
 
 
 class PlatformPlanner:

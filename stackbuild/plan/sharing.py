@@ -1,4 +1,4 @@
-"""Finds steps of stages that do the very same as others of the plan, so that each is done once. Pure."""
+"""Finds steps of stages and stacks that do the very same as others of a plan, so that each is done once. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from stackbuild.core.digest import Digest, digest_of
 from stackbuild.plan.step import STAGE, Step, plain_id
 
 
-def shared(steps: Sequence[Step]) -> list[Step]:
-    """The steps without those that are the same as another: same work on the same inputs, same id but for the stage.
+def shared(steps: Sequence[Step]) -> tuple[list[Step], dict[str, str]]:
+    """The steps without those that are the same as another: same work on the same inputs, same id but for the stage
+    and stack. And for each id of all steps the id of the step that does its work.
 
-    steps: each after all that it needs. What stays is the image's own step, else that of the first stage; the
-    others' readers read it instead.
+    steps: each after all that it needs. What stays is an image's own step, else that of the first stage; the
+    others' readers read it instead. Files of two projects are never the same here, whatever is in them.
     """
     same: dict[str, Digest] = {}
     kept: dict[Digest, str] = {}
@@ -24,6 +25,8 @@ def shared(steps: Sequence[Step]) -> list[Step]:
                 [
                     plain_id(step.id),
                     step.kind,
+                    step.platform,
+                    step.id.partition(":")[0] if _reads_the_project(step) else "",
                     step.params,
                     {role: same[id] for role, id in step.needs.items()},
                     [same[id] for id in step.tree],
@@ -36,6 +39,7 @@ def shared(steps: Sequence[Step]) -> list[Step]:
     def name(id: str) -> str:
         return kept[same[id]]
 
+    names = {step.id: name(step.id) for step in steps}
     return [
         replace(
             step,
@@ -43,5 +47,9 @@ def shared(steps: Sequence[Step]) -> list[Step]:
             tree=tuple(name(id) for id in step.tree),
         )
         for step in steps
-        if name(step.id) == step.id
-    ]
+        if names[step.id] == step.id
+    ], names
+
+
+def _reads_the_project(step: Step) -> bool:
+    return bool(step.params.get("inputs")) or any("input" not in item for item in step.params.get("copy", ()))

@@ -95,7 +95,9 @@ class LocalKind(StepKind, Protocol):
 
 
 def plain_id(id: str) -> str:
-    """A step's id without the stage that it is in: keys do not depend on what a stage is called."""
+    """A step's id without the stack and the stage that it is in: keys do not depend on what these are called."""
+    head, colon, rest = id.partition(":")
+    id = rest if colon and "/" not in head else id  # "fetch/libc6:i386" names no stack
     return "/".join(part for part in id.split("/") if not part.startswith(STAGE))
 
 

@@ -26,7 +26,9 @@ def building_options(parser: ArgumentParser) -> None:
 
 
 def options(parser: ArgumentParser) -> None:
-    parser.add_argument("target", nargs="*", metavar="TARGET", help="a step or layer name (default: the image)")
+    parser.add_argument(
+        "target", nargs="*", metavar="TARGET", help="a step or layer name, a stack (file or folder), or STACK:NAME"
+    )
     building_options(parser)
     parser.add_argument(
         "-k", "--keep-going", action="store_true", help="after a failure go on with what does not need it"
@@ -42,6 +44,14 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(app: App, args: Namespace) -> int | None:
+    from stackbuild.cli.several import stacks_of
+
+    app, args, several = stacks_of(app, args)
+    if several:
+        from stackbuild.cli.several import build_all, plan_all
+
+        (plan_all if args.dry_run else build_all)(app, args, several)
+        return None
     if args.dry_run:
         from stackbuild.cli.commands import plan
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def options(parser: ArgumentParser) -> None:
+    parser.add_argument("target", nargs="*", metavar="STACK", help="a stack (file or folder); default: the project's")
     parser.add_argument("--check", action="store_true", help="fail if stack.lock is stale; resolve and write nothing")
     parser.add_argument("--update", nargs="*", metavar="NAME", help="move all packages, or those named")
     parser.add_argument(
@@ -32,6 +33,17 @@ def run(app: App, args: Namespace) -> None:
         raise UsageError("--check writes nothing, --update does: use one of them")
     if args.check and args.vendor is not None:
         raise UsageError("--check writes nothing, --vendor does: use one of them")
+    from stackbuild.cli.several import stacks_of
+
+    app, args, several = stacks_of(app, args)
+    if several:
+        for one, words in several:
+            run(one, words)
+        return
+    if args.target:
+        raise UsageError(
+            f"`{args.target[0]}` is not a stack", why="it is no .toml file and no folder with a stack.toml"
+        )
     stack, old = app.stack(), app.lock_file.read()
     fresh = answers(old, stack)
     if args.check and not fresh:

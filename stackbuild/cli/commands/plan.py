@@ -7,11 +7,16 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stackbuild.build.scheduler import Tools
     from stackbuild.cli.wiring import App
+    from stackbuild.plan.forecast import Forecast
+    from stackbuild.plan.graph import Plan
 
 
 def options(parser: ArgumentParser) -> None:
-    parser.add_argument("target", nargs="*", metavar="TARGET", help="a step or layer name (default: the image)")
+    parser.add_argument(
+        "target", nargs="*", metavar="TARGET", help="a step or layer name, a stack (file or folder), or STACK:NAME"
+    )
     parser.add_argument("-B", "--always-make", action="store_true", help="as if nothing were cached")
     parser.add_argument("--locked", action="store_true", help="fail if stack.lock is stale instead of resolving")
     parser.add_argument("--graph", choices=("dot", "mermaid", "svg"), help="draw it")
@@ -20,19 +25,30 @@ def options(parser: ArgumentParser) -> None:
 
 def run(app: App, args: Namespace) -> None:
     from stackbuild.cli.building import prepare
+    from stackbuild.cli.several import plan_all, stacks_of
+
+    app, args, several = stacks_of(app, args)
+    if several:
+        plan_all(app, args, several)
+        return
+    work = prepare(app, targets=args.target, again=args.always_make, locked=args.locked)
+    show_plan(app, work.plan, work.forecast, work.tools, args, work.stack.build.jobs)
+
+
+def show_plan(app: App, plan: Plan, forecast: Forecast, tools: Tools, args: Namespace, jobs: int) -> None:
+    """The plan of one stack or of several, as `args` ask for it. jobs: as the settings say; 0: one per processor."""
     from stackbuild.plan.estimate import guess, span
     from stackbuild.report.explain import PlanReport
 
-    work = prepare(app, targets=args.target, again=args.always_make, locked=args.locked)
     if getattr(args, "graph", None):
         from stackbuild.cli.results import Said
         from stackbuild.report.graph import draw
 
-        text = draw(work.plan, work.forecast, args.graph)
+        text = draw(plan, forecast, args.graph)
         app.show(Said(text, {"v": 1, "form": args.graph, "text": text}))
         return
-    seconds = {step.id: work.tools.cache.last_seconds(step) for step in work.plan.steps.values()}
-    running = [o.step for o in work.forecast.outlooks.values() if o.state in ("run", "depends")]
-    expected = {step.id: guess(work.plan, step, seconds[step.id]) for step in running}
-    jobs = getattr(args, "jobs", None) or work.stack.build.jobs or os.cpu_count() or 1
-    app.show(PlanReport(work.forecast, seconds, expected, span(work.plan, expected, jobs)))
+    seconds = {step.id: tools.cache.last_seconds(step) for step in plan.steps.values()}
+    running = [o.step for o in forecast.outlooks.values() if o.state in ("run", "depends")]
+    expected = {step.id: guess(plan, step, seconds[step.id]) for step in running}
+    jobs = getattr(args, "jobs", None) or jobs or os.cpu_count() or 1
+    app.show(PlanReport(forecast, seconds, expected, span(plan, expected, jobs)))

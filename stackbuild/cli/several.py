@@ -1,0 +1,245 @@
+"""Several stacks in one command: which they are, their steps in one plan, what came of each."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stackbuild.core.errors import Hint, StackError, UsageError
+from stackbuild.core.events import PhaseFinished, PhaseStarted
+
+if TYPE_CHECKING:
+    from stackbuild.build.image import BuiltImage
+    from stackbuild.build.scheduler import Tools
+    from stackbuild.cli.building import Work
+    from stackbuild.cli.wiring import App
+    from stackbuild.plan.forecast import Forecast
+    from stackbuild.plan.graph import Plan
+
+Stacks = list[tuple["App", Namespace]]
+
+
+def stacks_of(app: App, args: Namespace) -> tuple[App, Namespace, Stacks]:
+    """What a command line with -f and TARGETs means: the app and options of its only stack, or several of them.
+
+    A TARGET that ends in .toml or is a folder with a stack.toml is a stack; STACK:NAME is a step of one, where STACK
+    is such a target or the name of one that is given. Raises UsageError.
+    """
+    files: dict[str, list[str]] = {os.path.abspath(file): [] for file in getattr(args, "files", ())}
+    rest: list[str] = []
+    for target in args.target:
+        head, colon, name = target.rpartition(":")
+        if (file := stack_file(target)) is not None:
+            files.setdefault(file, [])
+        elif colon and (file := stack_file(head)) is not None:
+            files.setdefault(file, []).append(name)
+        else:
+            rest.append(target)
+    if len(rest) == len(args.target) and len(files) < 2:
+        return app, args, []
+    if len(files) == 1:
+        [(file, targets)] = files.items()
+        changed = Namespace(**{**vars(args), "file": file, "files": [file], "target": [*targets, *rest]})
+        return _app(app, changed), changed, []
+    stacks = [
+        (_app(app, words), words)
+        for file, targets in files.items()
+        for words in [Namespace(**{**vars(args), "file": file, "files": [file], "target": targets})]
+    ]
+    _by_name(stacks, rest)
+    return app, args, stacks
+
+
+def stack_file(word: str) -> str | None:
+    """The stack file that a word names, absolute; None if it names none."""
+    path = Path(word)
+    if word.endswith(".toml"):
+        return os.path.abspath(path)
+    return os.path.abspath(path / "stack.toml") if word and (path / "stack.toml").is_file() else None
+
+
+def _app(app: App, args: Namespace) -> App:
+    """An app for another stack of the same command: the same store, workers and listener."""
+    from stackbuild.cli.wiring import App
+
+    other = App(args, app.environ, app.listener)
+    other.ending = app.ending
+    other.workers = app.workers
+    return other
+
+
+def _by_name(stacks: Stacks, targets: Sequence[str]) -> None:
+    """Give each STACK:NAME to its stack. Raises UsageError for names that two have, or none."""
+    names: dict[str, Namespace] = {}
+    for app, args in stacks:
+        if app.stack().name in names:
+            raise UsageError(
+                f"two stacks are called `{app.stack().name}`",
+                where=app.stack().origin("stack", "name"),
+                why=f"the other is {names[app.stack().name].file}, and their images would take each other's name",
+            )
+        names[app.stack().name] = args
+    for target in targets:
+        stack, colon, name = target.partition(":")
+        if not colon or stack not in names:
+            raise UsageError(
+                f"it is not clear which stack's `{target}` is meant" if not colon else f"there is no stack `{stack}`",
+                hints=[Hint(f"write {stack}:{target if not colon else name}") for stack in list(names)[:3]],
+            )
+        names[stack].target.append(name)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The one plan of all stacks. works: by stack's name. goals: of each, ids of the plan."""
+
+    works: Mapping[str, tuple[App, Work]]
+    plan: Plan
+    goals: Mapping[str, tuple[str, ...]]
+    tools: Tools
+    forecast: Forecast
+
+
+def join(app: App, args: Namespace, stacks: Stacks) -> Joined:
+    """Settle and lock each, then plan all of them together. Runs no step."""
+    from stackbuild.build.several import several_tools
+    from stackbuild.cli.building import prepare
+    from stackbuild.plan.forecast import forecast
+    from stackbuild.plan.several import joined
+
+    works = {}
+    for one, words in stacks:
+        work = prepare(one, targets=words.target, again=args.always_make, locked=args.locked, args=words)
+        works[work.stack.name] = one, work
+    plan, goals = joined({name: work.plan for name, (_, work) in works.items()})
+    tools = several_tools({name: work.tools for name, (_, work) in works.items()})
+    found = forecast(plan, tools.kinds, tools.cache.lookup, tools.cache.last, again=args.always_make)
+    return Joined(works, plan, goals, tools, found)
+
+
+def plan_all(app: App, args: Namespace, stacks: Stacks) -> None:
+    """`plan` of several stacks."""
+    from stackbuild.cli.commands.plan import show_plan
+
+    made = join(app, args, stacks)
+    jobs = next(iter(made.works.values()))[1].stack.build.jobs
+    show_plan(app, made.plan, made.forecast, made.tools, args, jobs)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one stack: its image, an error, or neither (only steps were asked for)."""
+
+    name: str
+    image: BuiltImage | None = None
+    error: StackError | None = None
+    sent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What `build` of several stacks prints."""
+
+    all: tuple[Outcome, ...]
+
+    def to_text(self) -> str:
+        said = [(one, "FAILED" if one.error else one.image.digest if one.image else "done") for one in self.all]
+        return "\n".join(f"{one.name} {word}" for one, word in said)
+
+    def to_json(self) -> Any:
+        from stackbuild.cli.output import error_json
+        from stackbuild.cli.results import Built
+
+        stacks: list[Any] = []
+        for one in self.all:
+            if one.error is not None:
+                stacks.append({"name": one.name, "error": error_json(one.error)})
+            elif one.image is not None:
+                built = Built(one.image.name, one.image.digest, one.image.size, one.sent)
+                stacks.append(built.to_json())
+            else:
+                stacks.append({"name": one.name})
+        return {"v": 1, "stacks": stacks}
+
+
+def build_all(app: App, args: Namespace, stacks: Stacks) -> None:
+    """`build` of several stacks. With -k, what fails in one stops no other. Raises the first error at the end."""
+    if args.watch or any(place.partition(":")[0] in ("rootfs", "oci-archive", "docker-archive") for place in args.to):
+        raise UsageError("--watch and --to FILE are for one stack")
+    app.workers.warm()
+    made = join(app, args, stacks)
+    if getattr(args, "fail_if_run", False):
+        from stackbuild.cli.building import forbid
+
+        forbid(made.forecast)
+    results, failed = _carry_out(app, args, made)
+    outcomes = tuple(_outcome(name, args, made, results, failed) for name in made.works)
+    app.show(Outcomes(outcomes))
+    if args.metadata_file:
+        from stackbuild.cli.building import metadata
+        from stackbuild.core.files import write_file
+
+        facts = {one.name: metadata(one.image) for one in outcomes if one.image}
+        write_file(Path(os.path.abspath(args.metadata_file)), _json(facts))
+    if errors := {id(one.error): one.error for one in outcomes if one.error}:
+        raise next(iter(errors.values()))
+
+
+def _json(value: Any) -> bytes:
+    import json
+
+    return json.dumps(value, indent=2).encode() + b"\n"
+
+
+def _carry_out(app: App, args: Namespace, made: Joined) -> tuple[Mapping[str, Any], dict[str, StackError]]:
+    import time
+
+    from stackbuild.build.image import carry_out
+    from stackbuild.build.slots import resources
+
+    if args.jobs is not None and args.jobs < 1:
+        raise UsageError("-j needs a number from 1 up")
+    said = next(iter(made.works.values()))[1].stack.build
+    allowed = resources(
+        app.environ, asked=args.jobs, setting=said.jobs, sandboxes=said.sandboxes, downloads=said.downloads
+    )
+    started = time.monotonic()
+    app.listener(PhaseStarted("build"))
+    failed: dict[str, StackError] = {}
+    results, _ = carry_out(
+        made.plan, made.forecast, made.tools, resources=allowed,
+        keep_going=args.keep_going, again=args.always_make, failed=failed,
+    )  # fmt: skip
+    app.listener(PhaseFinished("build", time.monotonic() - started))
+    return results, failed
+
+
+def _outcome(
+    name: str, args: Namespace, made: Joined, results: Mapping[str, Any], failed: Mapping[str, StackError]
+) -> Outcome:
+    """Name and send the image of one stack."""
+    from stackbuild.build.image import announce, image_of
+    from stackbuild.cli.building import send
+    from stackbuild.cli.remote_cache import share
+
+    app, work = made.works[name]
+    goals = made.goals[name]
+    if any(goal not in results for goal in goals):
+        needed = made.plan.needed_by(goals)
+        return Outcome(name, error=next(error for step, error in failed.items() if step in needed))
+    share(app, replace(work, plan=replace(made.plan, goals=goals), forecast=made.forecast), results)
+    if any(made.plan.steps[goal].kind != "assemble" for goal in goals):
+        return Outcome(name)
+    image = image_of(replace(made.plan, goals=goals), results, app.blobs, work.stack.name)
+    app.layout.add(image.document, tag=f"{work.stack.name}:latest")
+    announce(image, work.tools)
+    try:
+        return Outcome(name, image, sent=send(app, work.stack, image, args.to, push=args.push))
+    except StackError as error:
+        if not args.keep_going:
+            raise
+        return Outcome(name, image, error)
