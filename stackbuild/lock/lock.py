@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -47,7 +47,8 @@ class LockedPackage:
 
     archive: id of a LockedArchive; path: below the archive's root ("pool/main/c/curl/…").
     wave: 0 is the variant. manual: asked for by name. depends, pre_depends: names (or "name:arch" for a
-    foreign architecture) of the locked packages that its dependencies were resolved to.
+    foreign architecture) of the locked packages that its dependencies were resolved to. replaces: the version that
+    the base image has of it.
     """
 
     name: str
@@ -63,6 +64,16 @@ class LockedPackage:
     depends: tuple[str, ...] = ()
     pre_depends: tuple[str, ...] = ()
     essential: bool = False
+    replaces: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LockedRemoval:
+    """A package of the base image that is removed before anything is installed (its configuration files stay)."""
+
+    name: str
+    version: str
+    architecture: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +90,7 @@ class PlatformLock:
     packages: tuple[LockedPackage, ...] = ()
     base_image: str = ""
     stages: Mapping[str, PlatformLock] = field(default_factory=dict)
+    removed: tuple[LockedRemoval, ...] = ()
 
     @property
     def everything(self) -> tuple[LockedPackage, ...]:
@@ -189,6 +201,8 @@ def _platform_tree(platform: PlatformLock) -> dict[str, Any]:
         ]
     if platform.packages:
         tree["package"] = [_package_tree(p) for p in platform.packages]
+    if platform.removed:
+        tree["remove"] = [asdict(one) for one in platform.removed]
     if platform.stages:
         tree["stage"] = {name: _platform_tree(platform.stages[name]) for name in sorted(platform.stages)}
     return tree
@@ -209,8 +223,10 @@ def _package_tree(package: LockedPackage) -> dict[str, Any]:
         "path": package.path,
         "pre-depends": list(package.pre_depends),
         "depends": list(package.depends),
+        "replaces": package.replaces,
     }
-    usual = {"source": package.name, "manual": False, "essential": False, "pre-depends": [], "depends": []}
+    usual: dict[str, Any] = {"source": package.name, "manual": False, "essential": False, "replaces": ""}
+    usual |= {"pre-depends": [], "depends": []}
     return {key: value for key, value in tree.items() if key not in usual or value != usual[key]}
 
 
@@ -252,12 +268,13 @@ _TEXT = re.compile(r"[ -~\u00a0-\U0010ffff]{0,255}\Z")
 _IMAGE = re.compile(r"[!-~\u00a0-\U0010ffff ]{1,4096}\Z")
 _KEYS = {
     "": {"version", "format", "requests", "vendor", "recipes", "platform"},
-    "platform": {"base", "base-image", "archive", "package", "stage"},
-    "stage": {"base", "base-image", "archive", "package"},
+    "platform": {"base", "base-image", "archive", "package", "stage", "remove"},
+    "stage": {"base", "base-image", "archive", "package", "remove"},
+    "remove": {"name", "version", "architecture"},
     "archive": {"id", "origin", "suite", "codename", "date", "release"},
     "package": {
         *("name", "version", "architecture", "source", "wave", "manual", "essential", "sha256", "size"),
-        *("archive", "path", "pre-depends", "depends"),
+        *("archive", "path", "pre-depends", "depends", "replaces"),
     },
 }
 
@@ -339,7 +356,8 @@ class _Reader:
             raise self.fail((*key, "archive"), "two archives have the same id")
         packages = tuple(self.package(t, (*key, "package", n), ids) for n, t in self.items(tree, key, "package"))
         self.consistent(packages, key)
-        return PlatformLock(None if base is None else parse_digest(base), archives, packages, image)
+        gone = tuple(self.removal(t, (*key, "remove", n)) for n, t in self.items(tree, key, "remove"))
+        return PlatformLock(None if base is None else parse_digest(base), archives, packages, image, removed=gone)
 
     def consistent(self, packages: tuple[LockedPackage, ...], key: tuple[str | int, ...]) -> None:
         names: set[str] = set()
@@ -392,7 +410,13 @@ class _Reader:
             depends=names("depends"),
             pre_depends=names("pre-depends"),
             essential=self.value(tree, key, "essential", bool, default=False),
+            replaces=self.value(tree, key, "replaces", str, _VERSION.match, default=""),
         )
+
+    def removal(self, tree: dict[str, Any], key: tuple[str | int, ...]) -> LockedRemoval:
+        self.known(tree, key, "remove")
+        forms = {"name": _NAME, "version": _VERSION, "architecture": _ARCHITECTURE}
+        return LockedRemoval(*(self.value(tree, key, name, str, form.match) for name, form in forms.items()))
 
     def items(self, tree: dict[str, Any], key: tuple[str | int, ...], name: str) -> list[tuple[int, dict[str, Any]]]:
         items = self.value(tree, key, name, list, default=[])

@@ -36,6 +36,10 @@ def questions(stack: Stack) -> dict[str, Any]:
             [name, pin.release or "", pin.version or "", pin.origin or "", pin.priority]
             for name, pin in packages.pin.items()
         ]
+    if packages.upgrade:
+        said["upgrade"] = True
+    if packages.allow_remove:
+        said["allow-remove"] = sorted(packages.allow_remove)
     if base.distro:
         said["variant"] = base.variant
     if stack.stages:

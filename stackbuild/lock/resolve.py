@@ -11,7 +11,7 @@ from stackbuild.core.clock import Clock
 from stackbuild.core.digest import Digest
 from stackbuild.core.errors import Hint, ResolutionError, StackError, UsageError
 from stackbuild.core.events import Note, PhaseFinished, PhaseStarted
-from stackbuild.lock.lock import FORMAT, Lock, LockedArchive, LockedPackage, PlatformLock
+from stackbuild.lock.lock import FORMAT, Lock, LockedArchive, LockedPackage, LockedRemoval, PlatformLock
 from stackbuild.lock.requests import answers, digest
 from stackbuild.lock.sources import find_sources
 from stackbuild.packages.ecosystem import Ecosystem, Question, Resolution, ecosystem
@@ -108,7 +108,7 @@ def _platform(
         if bases is None:
             raise UsageError("a base image cannot be looked up here", where=stack.origin("base", "image"))
         base = bases(platform, move is not None and not move)
-    if base is not None and not stack.packages.install:
+    if base is not None and not stack.packages.install and not stack.packages.upgrade:
         return PlatformLock(base.digest, base_image=str(stack.base.image))
     if stack.base.scratch and not stack.packages.install:
         return PlatformLock()
@@ -121,6 +121,8 @@ def _platform(
         recommends=bool(stack.packages.recommends),
         status=_status(base),
         pins=_pins(stack, base),
+        upgrade=bool(stack.packages.upgrade) and base is not None,
+        allow_remove=tuple(stack.packages.allow_remove),
     )
     try:
         result = _ask(family, question, _keep(before, move), sources, fetcher, clock)
@@ -229,9 +231,11 @@ def to_lock(result: Resolution, base: Digest | None = None) -> PlatformLock:
                 depends=p.depends,
                 pre_depends=p.pre_depends,
                 essential=p.package.essential,
+                replaces=p.replaces,
             )
             for p in result.packages
         ),
+        removed=tuple(LockedRemoval(p.name, p.version, p.architecture) for p in result.removed),
     )
 
 

@@ -20,28 +20,37 @@ from stackbuild.stack.request import Request
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A package of an answer. depends, pre_depends: names of packages of the answer that its needs were met by."""
+    """A package of an answer. depends, pre_depends: names of packages of the answer that its needs were met by.
+
+    replaces: the version that a base image has of it, "" if none.
+    """
 
     package: Package
     wave: int
     manual: bool
     depends: tuple[str, ...] = ()
     pre_depends: tuple[str, ...] = ()
+    replaces: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What is to be installed, in order, and what was noticed on the way. Packages of the base are not in it."""
+    """What is to be installed, in order, and what was noticed on the way. Packages of the base are not in it.
+
+    removed: what of the base has to go.
+    """
 
     packages: tuple[Resolved, ...]
     archives: tuple[Archive, ...] = ()
     notes: tuple[str, ...] = ()
+    removed: tuple[Package, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked. variant: of a bootstrapped base, "" on a base image. status: a base image's database.
 
+    upgrade: all that the base image has moves to its candidate where it can. allow_remove: names of it that may go.
     pins: the stack's, then the base image's: the first that fits decides.
     keep: versions that stay where they can, by name (a lock that is only partly moved).
     """
@@ -53,6 +62,8 @@ class Question:
     status: bytes = b""
     keep: Mapping[str, str] | None = None
     pins: tuple[Pin, ...] = ()
+    upgrade: bool = False
+    allow_remove: tuple[str, ...] = ()
 
 
 class Ecosystem(Protocol):

@@ -49,10 +49,20 @@ class Solution:
     problems: tuple[tuple[Clash, ...], ...] = ()
 
 
-def solve(items: Sequence[Item], wanted: Iterable[str], *, favor: Collection[Package] = ()) -> Solution:
+def solve(
+    items: Sequence[Item],
+    wanted: Iterable[str],
+    *,
+    favor: Collection[Package] = (),
+    upgrade: bool = False,
+    removable: Collection[str] = (),
+    erase: Collection[str] = (),
+) -> Solution:
     """The set that answers `wanted` (texts that some item answers), from these items.
 
     Items whose package is installed stay unless something needs another version of them.
+    upgrade: as many of the installed as can move to another version that is offered, move to the highest.
+    removable: names of installed packages that may go if nothing else helps; erase: those that must.
     favor: taken where there is a choice. Cost: some milliseconds for a thousand items.
     """
     import solv
@@ -87,6 +97,10 @@ def solve(items: Sequence[Item], wanted: Iterable[str], *, favor: Collection[Pac
         for id, package in by_id.items()
         if package.key in liked and not package.installed
     ]
+    for how, names in ((solv.Job.SOLVER_ALLOWUNINSTALL, removable), (solv.Job.SOLVER_ERASE, erase)):
+        jobs += [pool.Job(how | solv.Job.SOLVER_SOLVABLE_NAME, pool.str2id(name)) for name in names]
+    if upgrade:
+        jobs.append(pool.Job(solv.Job.SOLVER_UPDATE | solv.Job.SOLVER_SOLVABLE_ALL, 0))
     solver = pool.Solver()
     solver.set_flag(solv.Solver.SOLVER_FLAG_IGNORE_RECOMMENDED, 1)
     solver.set_flag(solv.Solver.SOLVER_FLAG_ALLOW_DOWNGRADE, 1)

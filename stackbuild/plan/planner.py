@@ -67,12 +67,15 @@ class PlatformPlanner:
 
     def steps(self) -> list[Step]:
         base = self._base()
-        for number, wave in enumerate(self._lock.waves):
+        waves = self._lock.waves
+        if self._lock.removed and len(waves) <= 1:
+            waves = (*(waves or ((),)), ())  # a wave that only removes
+        for number, wave in enumerate(waves):
             if number == 1:
                 self._users(base)
-            if wave:
+            if wave or (number == 1 and self._lock.removed):
                 self._wave(number, wave, base)
-        if len(self._lock.waves) <= 1:
+        if len(waves) <= 1:
             self._users(base)
         self._keep_to_budget()
         below = (*base, *self._unpacked, *self._made)
@@ -160,6 +163,7 @@ class PlatformPlanner:
                 "compression": self._stack.image.compression,
                 "epoch": self._stack.image.source_date_epoch,
                 "arch": _debian_architecture(self._platform),
+                **({"remove": [p.name for p in self._lock.removed]} if self._lock.removed and number == 1 else {}),
             },
             needs=fetches,
             tree=(*base, *self._unpacked, *self._made),
@@ -254,4 +258,6 @@ def _package(package: LockedPackage, *, wave: bool = False) -> dict[str, Any]:
     }
     if wave:
         tree |= {"manual": package.manual, "essential": package.essential}
+        if package.replaces:
+            tree["upgrades"] = package.replaces
     return tree

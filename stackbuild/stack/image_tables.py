@@ -193,6 +193,8 @@ class Packages(Table):
 
     install: Several[PackageRequest] = Field((), description="Requests, in the order in which they are installed.")
     recommends: bool = Field(UNSAID, description="Install what packages recommend, too.")
+    upgrade: bool = Field(UNSAID, description="Move all that a base image holds to its candidate, removing nothing.")
+    allow_remove: Several[Plain] = Field((), description="Packages of a base image that may be removed if need be.")
     scripts: Literal["run"] = Field(UNSAID, description="Maintainer scripts are run.")
     path_exclude: Several[Plain] = Field((), description="dpkg's path-exclude: paths of packages that are left out.")
     path_include: Several[Plain] = Field((), description="dpkg's path-include: exceptions from path-exclude.")

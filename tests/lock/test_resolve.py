@@ -272,3 +272,35 @@ def test_pins_and_a_sources_priority_decide_and_make_the_lock_stale(
     wrong = stack(made, tmp_path / "s", "app", more='[packages.pin]\n"*" = { version = "1.*", priority = 600 }\n')
     with pytest.raises(UsageError, match="cannot be pinned for all packages"):
         resolve(wrong, None, fetcher)
+
+
+def test_upgrades_and_removals_of_a_base_image_are_locked(
+    made: Archive, tmp_path: Path, fetcher: Fetcher, events: list[Event]
+) -> None:
+    tree = tmp_path / "tree"
+    (tree / "var/lib/dpkg").mkdir(parents=True)
+    line = "Status: install ok installed\nVersion: 1.0\nArchitecture: all\n"
+    (tree / "var/lib/dpkg/status").write_text(f"Package: lib\n{line}\nPackage: user\n{line}Depends: lib (<< 2)\n")
+    base = BaseTree(digest_of(b"base"), tree)
+
+    def locked(name: str, install: str) -> Lock:
+        project = base_project(tmp_path / name, made, install)
+        return resolve(project, None, fetcher, bases=lambda platform, newest: base)
+
+    with pytest.raises(ResolutionError, match="user of the base image would have to be removed") as caught:
+        locked("p", '"other"')
+    assert 'allow-remove = ["user"]' in caught.value.hints[0].text and caught.value.where is not None
+    found = locked("q", '"other"]\nallow-remove = ["user"')
+    platform = found.platforms[PLATFORM]
+    assert [(p.name, p.replaces) for p in platform.packages] == [("lib", "1.0"), ("other", "")]
+    assert [(p.name, p.version) for p in platform.removed] == [("user", "1.0")]
+    assert parse(render(found), "stack.lock") == found
+    kept = locked("r", ']\nupgrade = true\nallow-remove = ["nobody"').platforms[PLATFORM]
+    assert kept.packages == () and kept.removed == (), "an upgrade removes nothing"
+    assert any(isinstance(e, Note) and "not upgraded" in e.text and "lib" in e.text for e in events)
+    (tree / "var/lib/dpkg/status").write_text(f"Package: lib\n{line}")
+    moved = locked("s", "]\nupgrade = true\nallow-remove = [").platforms[PLATFORM]
+    facts = [(p.name, p.version, p.replaces, p.manual, p.wave) for p in moved.packages]
+    assert facts == [("lib", "2.0", "1.0", False, 1)]
+        ("lib", "2.0", "1.0", False, 1)
+    ]

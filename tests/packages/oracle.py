@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from stackbuild.packages.deb.packages_index import build_index, held, installed
 from stackbuild.packages.deb.preferences import Policy
 from stackbuild.packages.deb.release import Release
 from stackbuild.packages.deb.resolver import resolve_indexes
-from stackbuild.packages.ecosystem import Question
+from stackbuild.packages.ecosystem import Question, Resolution
 from stackbuild.packages.index import Index
-from stackbuild.packages.package import Archive
+from stackbuild.packages.package import Archive, Package
 from stackbuild.packages.pin import Pin
 from stackbuild.stack.request import parse_request
 from tests.machine import need
@@ -110,12 +110,18 @@ class Root:
 
     def ours(self, *requests: str, pins: Sequence[Pin] = (), **more: object) -> Change:
         """What we would do. Raises StackError."""
+        found = self.resolution(*requests, pins=pins, **more)
+        return Change({p.package.name: p.package.version for p in found.packages}, names(found.removed))
+
+    def resolution(self, *requests: str, pins: Sequence[Pin] = (), **more: object) -> Resolution:
         question = Question(
             tuple(parse_request(r) for r in requests), "amd64", status=self.status.encode(), pins=self.all_pins(pins)
         )
-        found = resolve_indexes(replace(question, **more), self.pairs)  # type: ignore[arg-type]
-        gone = frozenset(p.name for p in getattr(found, "removed", ()))
-        return Change({p.package.name: p.package.version for p in found.packages}, gone)
+        return resolve_indexes(replace(question, **more), self.pairs)  # type: ignore[arg-type]
+
+
+def names(packages: Iterable[Package]) -> frozenset[str]:
+    return frozenset(p.name for p in packages)
 
 
 def there(name: str, version: str = "1", state: str = "install ok installed", **fields: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from stackbuild.build.steps.configure import Configure
 from stackbuild.core.digest import Digest, digest_of
 from stackbuild.core.errors import UsageError
-from stackbuild.lock.lock import Lock, LockedArchive, LockedPackage, PlatformLock
+from stackbuild.lock.lock import Lock, LockedArchive, LockedPackage, LockedRemoval, PlatformLock
 from stackbuild.plan.graph import Plan
 from stackbuild.plan.planner import make_plan
 from stackbuild.stack.settle import settle
@@ -87,3 +88,24 @@ def test_a_bootstrap_without_dpkg_is_refused_at_its_setting(tmp_path: Path) -> N
 def test_a_platform_that_the_lock_lacks_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing for linux/arm64"):
         plan(tmp_path, STACK + '[image]\nplatforms = ["linux/amd64", "linux/arm64"]\n')
+
+
+def test_upgrades_and_removals_of_a_base_image_are_told_to_the_wave_that_does_them(tmp_path: Path) -> None:
+    (tmp_path / "stack.toml").write_text('[stack]\nname = "x"\n[base]\nimage = "oci:base"\n[users.app]\nuid = 10001\n')
+    stack = settle(tmp_path / "stack.toml", environ={})
+    gone = (LockedRemoval("old", "1", "amd64"),)
+    archive = LockedArchive("Debian/bookworm", "Debian", "bookworm", "bookworm", "", Digest("sha256:" + "0" * 64))
+    packages = (replace(package("libc6", 1), replaces="0.9"), package("hello", 2))
+
+    def steps(*packages: LockedPackage, removed: tuple[LockedRemoval, ...] = ()) -> Plan:
+        locked = PlatformLock(digest_of(b"base"), (archive,), packages, "oci:base", removed=removed)
+        return make_plan(stack, Lock(digest_of(b""), {"linux/amd64": locked}))
+
+    both = steps(*packages, removed=gone).steps
+    assert both["configure/1"].params["remove"] == ["old"] and "remove" not in both["configure/2"].params
+    assert [p.get("upgrades") for p in both["configure/1"].params["packages"]] == ["0.9"]
+    assert "upgrades" not in both["configure/2"].params["packages"][0]
+    assert "remove" not in steps(*packages).steps["configure/1"].params, "keys without removals are as they were"
+    only = steps(removed=gone).steps
+    assert only["configure/1"].params["remove"] == ["old"] and not only["configure/1"].params["packages"]
+    assert only["configure/1"].tree == ("base", "users") and only["image"].tree == ("base", "users", "configure/1")

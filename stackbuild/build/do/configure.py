@@ -45,7 +45,7 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
         "diff_id": written.diff_id,
         "compression": compression,
         "empty": not changes,
-        "created_by": "configure " + " ".join(package.name for package in wave.packages),
+        "created_by": " ".join(["configure", *(p.name for p in wave.packages), *(f"{n}-" for n in wave.remove)]),
         "way": way,
         "reason": why,
         "generated": generated,
@@ -123,8 +123,11 @@ def _finish(wave: Wave, box: Box, shipped: Sequence[Shipped]) -> tuple[Changes, 
             old = tree.read(EXTENDED) or b""
             native = wave.architecture
             marks = {
-                (p.name, native if p.architecture == "all" else p.architecture): not p.manual for p in wave.packages
+                (p.name, native if p.architecture == "all" else p.architecture): not p.manual
+                for p in wave.packages
+                if p.manual or not p.upgrades  # an upgrade leaves the base's mark as it is
             }
+            marks.update({(name, native): False for name in wave.remove})
             text = extended_states(old, marks)
             if text != old:
                 tree.write(EXTENDED, text)

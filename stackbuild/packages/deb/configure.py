@@ -291,3 +291,7 @@ def check_configured(wave: Wave, root: Path) -> None:
         if entry is None or entry.status != "installed" or entry.version != package.version:
             state = "not known" if entry is None else f"{entry.version} {entry.status}"
             raise StepError(f"package {package.name} did not become installed", why=f"dpkg says: {state}")
+    here = {name for (name, arch), e in states.items() if arch in ("all", wave.architecture) and e.status[0] in "iuht"}
+    for name in wave.remove:
+        if name in here:
+            raise StepError(f"package {name} was not removed", why="dpkg still has it")

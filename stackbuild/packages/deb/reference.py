@@ -30,7 +30,8 @@ def configure_reference(wave: Wave, box: Box, shell: Shell, scratch: Path) -> No
         shell.configure(first, "--force-depends")
     shell.answers(wave)
     if wave.remove:
-        shell.dpkg("--remove", *wave.remove)
+        # what needs them is upgraded, replaced or removed as well, which dpkg cannot know yet
+        shell.dpkg("--force-depends", "--remove", *wave.remove)
     force = ("--force-depends",) if wave.first else ("--auto-deconfigure",)
     for turn in turns(wave, box.root):
         todo = [names[p.name, p.architecture] for p in turn.unpack if not (wave.first and p.name in FIRST)]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from stackbuild.core.origin import Origin
+from stackbuild.packages.deb.base import Base, check_twins, first, upgradable
 from stackbuild.packages.deb.catalogue import Catalogue, satisfied_by
 from stackbuild.packages.deb.control import Group, Relation, relations, words
 from stackbuild.packages.deb.packages_index import held, installed
@@ -14,7 +15,7 @@ from stackbuild.packages.deb.prefer import Walk
 from stackbuild.packages.deb.preferences import Policy
 from stackbuild.packages.deb.repository import Repository
 from stackbuild.packages.deb.requests import Asked, answer, exactly
-from stackbuild.packages.deb.universe import needs_of, reachable, settle
+from stackbuild.packages.deb.universe import reachable, settle
 from stackbuild.packages.deb.waves import Edges, waves
 from stackbuild.packages.ecosystem import Question, Resolution, Resolved
 from stackbuild.packages.index import Index
@@ -40,22 +41,31 @@ def _site(url: str) -> str:
 
 def resolve_indexes(question: Question, pairs: Sequence[tuple[Index, Archive]]) -> Resolution:
     """As resolve(), from indexes with their archives, in the order of the sources."""
-    status, there = installed(question.status) if question.status else (None, ())
+    status, everything = installed(question.status) if question.status else (None, ())
+    there = tuple(p for p in everything if p.architecture in (question.architecture, "all"))
     catalogue = Catalogue(question.architecture, pairs, status, Policy(question.pins), held(question.status))
     _keep(catalogue, question)
     asked = answer(catalogue, question.variant, question.requests)
     walk = Walk(catalogue, question.recommends, asked.forbidden)
     walk.start(there)
-    walk.request(asked.wanted)
+    upgrades = upgradable(catalogue, there, asked.forbidden) if question.upgrade else []
+    walk.request([*upgrades, *asked.wanted])
     notes: tuple[str, ...] = ()
     chosen = list(walk.marked.values())
-    if walk.failures or not _proven(chosen, asked, there, question.architecture):
-        chosen = _completed(catalogue, asked, walk, there)
+    gone = {p.name for p in there} & asked.forbidden
+    if walk.failures or gone or not _proven(chosen, asked, there, question.architecture):
+        chosen = _completed(catalogue, asked, walk, Base(there, question.upgrade, question.allow_remove))
         if not there:  # with a base apt has more ways than its marking walk
             notes = ("apt's own search finds no answer here; this one was found by libsolv",)
-    packages = _ordered(catalogue, chosen, asked, walk)
+    result = {p.name: p for p in chosen}
+    kept = [p.name for p in upgrades if p.name in result and result[p.name].installed]
+    if kept:
+        notes += (f"not upgraded, as other packages need the versions that are there: {', '.join(kept)}",)
+    removed = tuple(p for p in there if p.name not in result)
+    check_twins(chosen, [p for p in everything if p not in there])
+    packages = _ordered(catalogue, chosen, asked, walk, there, [p.name for p in upgrades])
     archives = tuple(dict.fromkeys(p.package.archive for p in packages if p.package.archive is not None))
-    return Resolution(packages, archives, notes)
+    return Resolution(packages, archives, notes, removed)
 
 
 def _keep(catalogue: Catalogue, question: Question) -> None:
@@ -76,16 +86,26 @@ def _proven(chosen: Collection[Package], asked: Asked, there: Collection[Package
     return not solution.problems and {p.key for p in solution.packages} == {p.key for p in chosen}
 
 
-def _completed(catalogue: Catalogue, asked: Asked, walk: Walk, there: Sequence[Package]) -> list[Package]:
+def _completed(catalogue: Catalogue, asked: Asked, walk: Walk, base: Base) -> list[Package]:
     """libsolv's answer over all that could matter; what the walk liked is taken where there is a choice."""
     solution: Solution = Solution()
+    erase = {p.name for p in base.there} & asked.forbidden
     for loose in (False, True):
         groups = _loosened(asked) if loose else asked.groups
-        universe = reachable(catalogue, [*groups, *_of_base(there)], asked.forbidden)
-        items = settle([*universe, *there], groups, catalogue.architecture)
-        solution = solve(items, [words(g) for g in groups], favor=walk.marked.values())
+        universe = reachable(catalogue, [*groups, *base.groups], asked.forbidden)
+        if base.upgrade and not loose:  # the highest version that is offered wins: offer candidates only
+            universe = {p for p in universe if catalogue.candidate(p.name) is p}
+        items = settle([*universe, *base.there], groups, catalogue.architecture)
+        wanted = [words(g) for g in groups]
+        solution = solve(
+            items, wanted, favor=walk.marked.values(), upgrade=base.upgrade, removable=base.allow_remove, erase=erase
+        )
         if not solution.problems:
-            return list(solution.packages)
+            return base.without_essential(list(solution.packages))
+        if base.there:
+            free = solve(items, wanted, favor=walk.marked.values(), removable=base.names, erase=erase)
+            if not free.problems:
+                raise base.must_go(free.packages, erase, asked.texts.values())
     texts = {words(g): word for g, word in zip(groups, asked.texts.values(), strict=True)}
     clashes = min(solution.problems, key=len)
     if asked.forbidden:
@@ -109,12 +129,6 @@ def _remark(package: Package, catalogue: Catalogue, asked: Asked) -> str:
     return f" (pinned to {priority})" if priority <= 0 else ""
 
 
-def _of_base(there: Sequence[Package]) -> list[Group]:
-    """What is there, in any version, and what that needs: an upgrade may ask for companions."""
-    own = [(Relation(p.name, own=True),) for p in there]
-    return [*own, *(g for p in there for g in needs_of(p))]
-
-
 def _loosened(asked: Asked) -> list[Group]:
     """The variant and bare names without the candidate's version: another version may do."""
     groups = []
@@ -126,8 +140,15 @@ def _loosened(asked: Asked) -> list[Group]:
     return groups
 
 
-def _ordered(catalogue: Catalogue, chosen: Sequence[Package], asked: Asked, walk: Walk) -> tuple[Resolved, ...]:
-    """The new packages in waves, with what met their needs."""
+def _ordered(
+    catalogue: Catalogue,
+    chosen: Sequence[Package],
+    asked: Asked,
+    walk: Walk,
+    there: Sequence[Package],
+    upgrades: Sequence[str],
+) -> tuple[Resolved, ...]:
+    """The new packages in waves, with what met their needs. upgrades: what moves because everything should."""
     new = {p.name: p for p in chosen if not p.installed}
     finder = _Finder(chosen, catalogue, walk)
     edges = {
@@ -144,9 +165,22 @@ def _ordered(catalogue: Catalogue, chosen: Sequence[Package], asked: Asked, walk
         if request is not None
     ]
     manual = {*variant, *(name for names in requested for name in names)}
-    result = waves(edges, variant, requested)
+    old = {p.name: p for p in there}
+    before = {
+        name: Edges(edge.pre_depends, (*edge.depends, *first(new[name], new, old, catalogue.architecture)))
+        for name, edge in edges.items()
+    }
+    moving = [[name for name in upgrades if name in new]]
+    result = waves(before, variant, (moving if moving[0] else []) + requested)
     return tuple(
-        Resolved(new[name], number, name in manual, edges[name].depends, edges[name].pre_depends)
+        Resolved(
+            new[name],
+            number,
+            name in manual,
+            edges[name].depends,
+            edges[name].pre_depends,
+            old[name].version if name in old else "",
+        )
         for number, names in enumerate(result)
         for name in names
     )

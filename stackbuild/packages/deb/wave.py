@@ -31,6 +31,7 @@ class Package:
     essential: bool
     control: Mapping[str, ControlFile]
     fields: Mapping[str, str]
+    upgrades: str = ""  # the version that a base image has of it
 
     @property
     def selector(self) -> str:
@@ -109,6 +110,7 @@ def _package(asked: Mapping[str, Any], file: Path) -> Package:
         return Package(
             found.package, found.version, found.architecture, found.info, file, bool(asked.get("manual")),
             bool(asked.get("essential")) or fields.get("essential") == "yes", deb.control, fields,
+            str(asked.get("upgrades", "")),
         )  # fmt: skip
 
 
