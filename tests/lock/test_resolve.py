@@ -302,5 +302,3 @@ def test_upgrades_and_removals_of_a_base_image_are_locked(
     moved = locked("s", "]\nupgrade = true\nallow-remove = [").platforms[PLATFORM]
     facts = [(p.name, p.version, p.replaces, p.manual, p.wave) for p in moved.packages]
     assert facts == [("lib", "2.0", "1.0", False, 1)]
-        ("lib", "2.0", "1.0", False, 1)
-    ]
