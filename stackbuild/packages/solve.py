@@ -92,11 +92,8 @@ def solve(
         texts[id] = text
         jobs.append(pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_PROVIDES, id))
     liked = {package.key for package in favor}
-    jobs += [
-        pool.Job(solv.Job.SOLVER_FAVOR | solv.Job.SOLVER_SOLVABLE, id)
-        for id, package in by_id.items()
-        if package.key in liked and not package.installed
-    ]
+    ids_liked = [id for id, package in by_id.items() if package.key in liked and not package.installed]
+    jobs += [pool.Job(solv.Job.SOLVER_FAVOR | solv.Job.SOLVER_SOLVABLE, id) for id in ids_liked]
     for how, names in ((solv.Job.SOLVER_ALLOWUNINSTALL, removable), (solv.Job.SOLVER_ERASE, erase)):
         jobs += [pool.Job(how | solv.Job.SOLVER_SOLVABLE_NAME, pool.str2id(name)) for name in names]
     if upgrade:
