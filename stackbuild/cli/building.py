@@ -6,7 +6,7 @@ import json
 import os
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,6 +121,7 @@ def _build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
     share(app, work, results)
     app.listener(PhaseFinished("build", time.monotonic() - started))
     _tell_times(app, work, Ran(ran, time.monotonic() - started, allowed.jobs))
+    _tell_skipped(app, work, results)
     if any(work.plan.steps[goal].kind != "assemble" for goal in work.plan.goals):
         return None
     image = image_of(work.plan, results, app.blobs, work.stack.name)
@@ -186,6 +187,18 @@ def _tell_gaps(app: App, work: Work) -> None:
     gaps = open_sandbox(app.sandbox).gaps
     if gaps:
         app.listener(Note(f"steps run in the {app.sandbox} sandbox, which does not give: {'; '.join(gaps)}"))
+
+
+def _tell_skipped(app: App, work: Work, results: Mapping[str, ActionResult]) -> None:
+    """Say, when it is made, which packages of an image without scripts have scripts that nothing makes up for."""
+    for id, result in results.items():
+        if "skipped" not in result.facts or work.forecast.outlooks[id].state == "cached":
+            continue
+        lost = [f"{package} ({', '.join(names)})" for package, names in sorted(result.facts["skipped"].items())]
+        if lost:
+            app.listener(Note(f"scripts are skipped, and nothing stands in for those of {', '.join(lost)}"))
+        for package, lines in sorted(result.facts["unclear"].items()):
+            app.listener(Note(f"{package} registers alternatives in a way that is not understood: {'; '.join(lines)}"))
 
 
 def _remember(app: App, work: Work, image: BuiltImage, args: Namespace) -> None:

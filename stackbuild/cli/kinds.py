@@ -70,6 +70,7 @@ def _identity(app: App) -> str:
 def step_kinds(app: App) -> Mapping[str, StepKind]:
     """Kind -> its describing half."""
     from stackbuild.build.steps.copy import Copy
+    from stackbuild.build.steps.effects import Effects
     from stackbuild.build.steps.facet import Facet
     from stackbuild.build.steps.files import Files
     from stackbuild.build.steps.pick import Pick
@@ -85,6 +86,7 @@ def step_kinds(app: App) -> Mapping[str, StepKind]:
         Base(lambda step: pull_base(app, step)),
         Unpack(app.blobs),
         Configure(),
+        Effects(),
         Users(),
         Facet(project),
         Copy(project),

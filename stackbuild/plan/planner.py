@@ -67,6 +67,8 @@ class PlatformPlanner:
 
     def steps(self) -> list[Step]:
         base = self._base()
+        if self._stack.packages.scripts == "skip" and not base:
+            return self._rest((), self._without_scripts())
         waves = self._lock.waves
         if self._lock.removed and len(waves) <= 1:
             waves = (*(waves or ((),)), ())  # a wave that only removes
@@ -78,7 +80,33 @@ class PlatformPlanner:
         if len(waves) <= 1:
             self._users(base)
         self._keep_to_budget()
-        below = (*base, *self._unpacked, *self._made)
+        return self._rest(base, (*base, *self._unpacked, *self._made))
+
+    def _without_scripts(self) -> tuple[str, ...]:
+        """Packages unpacked, wave by wave, then what scripts would leave, then the users. Ids of the layers."""
+        packages = [package for wave in self._lock.waves for package in wave]
+        fetches: dict[str, str] = {}
+        for number, wave in enumerate(self._lock.waves):
+            of_wave = self._fetches(wave)
+            self._unpack(number, wave, (), of_wave)
+            fetches |= of_wave
+        self._keep_to_budget()
+        answers = self._stack.packages.debconf
+        area = answers.get("tzdata/Areas", "Etc")
+        params = {
+            "packages": [_package(package) for package in packages],
+            "timezone": f"{area}/{answers.get(f'tzdata/Zones/{area}', 'UTC')}",
+            "compression": self._stack.image.compression,
+            "epoch": self._stack.image.source_date_epoch,
+        }
+        origin = self._stack.origin("packages", "scripts")
+        tree = tuple(self._unpacked)
+        self._made.append(self._add("effects", "effects", params, needs=fetches, tree=tree, layer=True, origin=origin))
+        self._users(())
+        return (*self._unpacked, *self._made)
+
+    def _rest(self, base: tuple[str, ...], below: tuple[str, ...]) -> list[Step]:
+        """The layers of the stack's own, and the image."""
         own = layer_steps(self._stack, below, self._platform, self._prefix, self._stages)
         self._steps += own
         self.layers = (*below, *(step.id for step in own if step.layer))
@@ -121,30 +149,8 @@ class PlatformPlanner:
 
     def _wave(self, number: int, wave: tuple[LockedPackage, ...], base: tuple[str, ...]) -> None:
         """fetch each package; unpack the groups; configure the wave over all fragments so far."""
-        fetches = {
-            f"package {package.name}:{package.architecture}": self._add(
-                f"fetch/{package.name}" + ("" if self._native(package) else f":{package.architecture}"),
-                "fetch",
-                {"sha256": package.sha256, "size": package.size, **_identity(package)},
-            )
-            for package in wave
-        }
-        facet = {"facet": self._links_of_base(base)} if base else {}
-        own: list[str] = []
-        for group, packages in groups(wave, number, self._stack.image.layers):
-            params = {
-                "packages": [_package(package) for package in packages],
-                "exclude": list(self._stack.packages.path_exclude),
-                "include": list(self._stack.packages.path_include),
-                "renames": {} if base else MERGED_USR,
-                "skeleton": not self._unpacked and not own and not base,
-                "compression": self._stack.image.compression,
-                "epoch": self._stack.image.source_date_epoch,
-                "arch": _debian_architecture(self._platform),
-            }
-            needs = {role: id for role, id in fetches.items() if role in {_role(p) for p in packages}}
-            own.append(self._add(f"unpack/{number}/{group}", "unpack", params, needs={**needs, **facet}, layer=True))
-        self._unpacked += own
+        fetches = self._fetches(wave)
+        own = self._unpack(number, wave, base, fetches)
         origin = self._stack.origin("packages", "install") if number else self._stack.origin("base")
         configured = self._add(
             f"configure/{number}",
@@ -171,6 +177,41 @@ class PlatformPlanner:
             origin=origin,
         )
         self._made.append(configured)
+
+    def _fetches(self, wave: tuple[LockedPackage, ...]) -> dict[str, str]:
+        """A download for each package: its role as a need -> the step."""
+        return {
+            _role(package): self._add(
+                f"fetch/{package.name}" + ("" if self._native(package) else f":{package.architecture}"),
+                "fetch",
+                {"sha256": package.sha256, "size": package.size, **_identity(package)},
+            )
+            for package in wave
+        }
+
+    def _unpack(
+        self, number: int, wave: tuple[LockedPackage, ...], base: tuple[str, ...], fetches: Mapping[str, str]
+    ) -> list[str]:
+        """The steps that unpack the groups of a wave."""
+        facet = {"facet": self._links_of_base(base)} if base else {}
+        skip = self._stack.packages.scripts == "skip" and not base
+        own: list[str] = []
+        for group, packages in groups(wave, number, self._stack.image.layers):
+            params = {
+                "packages": [_package(package) for package in packages],
+                "exclude": list(self._stack.packages.path_exclude),
+                "include": list(self._stack.packages.path_include),
+                "renames": {} if base else MERGED_USR,
+                "skeleton": not self._unpacked and not own and not base,
+                **({"database": "status.d"} if skip else {}),
+                "compression": self._stack.image.compression,
+                "epoch": self._stack.image.source_date_epoch,
+                "arch": _debian_architecture(self._platform),
+            }
+            needs = {role: id for role, id in fetches.items() if role in {_role(p) for p in packages}}
+            own.append(self._add(f"unpack/{number}/{group}", "unpack", params, needs={**needs, **facet}, layer=True))
+        self._unpacked += own
+        return own
 
     def _native(self, package: LockedPackage) -> bool:
         return package.architecture in ("all", _debian_architecture(self._platform))

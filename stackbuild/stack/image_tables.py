@@ -195,7 +195,9 @@ class Packages(Table):
     recommends: bool = Field(UNSAID, description="Install what packages recommend, too.")
     upgrade: bool = Field(UNSAID, description="Move all that a base image holds to its candidate, removing nothing.")
     allow_remove: Several[Plain] = Field((), description="Packages of a base image that may be removed if need be.")
-    scripts: Literal["run"] = Field(UNSAID, description="Maintainer scripts are run.")
+    scripts: Literal["run", "skip"] = Field(
+        UNSAID, description="Maintainer scripts: run, or skipped for an image without dpkg (docs/howto/distroless.md)."
+    )
     path_exclude: Several[Plain] = Field((), description="dpkg's path-exclude: paths of packages that are left out.")
     path_include: Several[Plain] = Field((), description="dpkg's path-include: exceptions from path-exclude.")
     debconf: Variables = Field({}, description="Answers for scripts that ask: question -> answer.")

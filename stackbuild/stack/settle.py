@@ -28,6 +28,7 @@ from stackbuild.stack.levels import Question, engine_said, files_said, overrides
 from stackbuild.stack.merge_rules import RULES
 from stackbuild.stack.mistakes import mistakes_of
 from stackbuild.stack.place import Saying
+from stackbuild.stack.skipping import without_scripts
 from stackbuild.stack.stack import Stack
 from stackbuild.stack.stages import checked, stages_of
 from stackbuild.stack.uses import Used, uses_of
@@ -76,6 +77,8 @@ def settle(
     if quarrels := _quarrels(everything, used):
         raise UsageError.of(quarrels)
     living = _without_the_moot(_with_defaults(alive(everything), everything))
+    fitting = _fitting_variant(living)
+    living, everything = {**living, **fitting}, {**everything, **fitting}
     tree = unflatten(living, RULES)
     document = _whole(tree, living, project[0])
     read = (*places.looked, *texts.read, *extra.read, *context.git.read())
@@ -224,6 +227,16 @@ def _without_the_moot(living: dict[SettingPath, Setting]) -> dict[SettingPath, S
     return {path: setting for path, setting in living.items() if path not in moot}
 
 
+def _fitting_variant(living: Settings) -> Settings:
+    """Where scripts are skipped nothing configures packages, so the engine's own variant (with apt) becomes none."""
+    base, variant = living.get(choice_path(("base",), BASE_KINDS)), living.get(("base", "variant"))
+    scripts = living.get(("packages", "scripts"))
+    bootstrapped = base is not None and base.value.key == "distro"
+    if scripts and scripts.value == "skip" and bootstrapped and variant and _level(variant) is Level.ENGINE:
+        return {("base", "variant"): Setting((*variant.history, replace(scripts.last, value="custom")))}
+    return {}
+
+
 def _level(setting: Any) -> Level:
     level: Level = setting.last.source.level
     return level
@@ -280,6 +293,7 @@ def _missing(tree: Mapping[str, Any], living: Settings, project: Saying) -> Any:
             where=variant.last.origin,
             why=f"it is for a bootstrapped distro; this base is {base.value.key}",
         )
+    yield from without_scripts(tree, living, str(base.value.key) if base else "")
     layers: list[tuple[SettingPath, Any]] = [(("layer", layer["name"]), layer) for layer in tree.get("layer", ())]
     for stage, tables in tree.get("stages", {}).items():
         layers += [(("stages", stage, "layer", layer["name"]), layer) for layer in tables.get("layer", ())]

@@ -10,6 +10,7 @@ from stackbuild.settings.setting import beneath
 from stackbuild.stack.image_tables import BASE_KINDS, Base, CopyItem, Packages, Stage
 from stackbuild.stack.levels import engine_said
 from stackbuild.stack.mistakes import near_keys
+from stackbuild.stack.skipping import variant_of_stage
 from stackbuild.stack.stack import Stack
 
 OWN = ("layer", "users", "stages")
@@ -72,7 +73,10 @@ def _visit(stages: Mapping[str, Stack], name: str, path: tuple[str, ...], order:
 
 def _stage(stack: Stack, name: str, table: Stage) -> Stack:
     own = {path[2:]: setting for path, setting in beneath(stack.settings, ("stages", name)).items()}
+    packages = _packages(stack, table.packages)
     base = _base(stack, name, table.base)
+    if base is stack.base and (variant := variant_of_stage(stack.settings, str(packages.scripts))):
+        base = base.model_copy(update={"variant": variant})
     inherited = {
         path: setting
         for path, setting in stack.settings.items()
@@ -85,7 +89,7 @@ def _stage(stack: Stack, name: str, table: Stage) -> Stack:
         stack,
         stage=name,
         base=base,
-        packages=_packages(stack, table.packages),
+        packages=packages,
         users=table.users,
         layers=table.layer,
         settings={**inherited, **own},

@@ -7,7 +7,7 @@ from typing import cast
 
 from stackbuild.core.action import Do
 
-KINDS = ("assemble", "configure", "copy", "facet", "files", "pick", "remove", "run", "unpack", "users")
+KINDS = ("assemble", "configure", "copy", "effects", "facet", "files", "pick", "remove", "run", "unpack", "users")
 
 
 def function(kind: str) -> Do:

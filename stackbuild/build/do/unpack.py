@@ -37,7 +37,8 @@ class _Ready:
 
 def do(action: Action, room: Room) -> Mapping[str, Any]:
     """params: packages [{name, version, architecture, file}], exclude, include, renames, skeleton
-    (bool or absent), arch (for the skeleton), compression, epoch. inputs: "packages/FILE" for each.
+    (bool or absent), arch (for the skeleton), database ("status.d": what scanners read takes the place of
+    dpkg's info folder), compression, epoch. inputs: "packages/FILE" for each.
 
     Writes `layer` and the unpacked `tree/`. Raises NetworkError for a package that is damaged or another one.
     """
@@ -86,7 +87,8 @@ def _write(
                 layer.add(entry)
                 folder.put(entry, None)
                 seen[entry.path] = -1
-        ready_ones = _in_order(params["packages"], room, keep, renames, compression, frozenset(hidden))
+        status_d = _architecture(params) if params.get("database") == "status.d" else ""
+        ready_ones = _in_order(params["packages"], room, keep, renames, compression, frozenset(hidden), status_d)
         for number, ready in enumerate(ready_ones):
             try:
                 for entry in ready.folders:
@@ -120,6 +122,7 @@ def _in_order(
     renames: Mapping[bytes, bytes],
     compression: str,
     hidden: frozenset[tuple[int, bytes]],
+    status_d: str,
 ) -> Iterator[_Ready]:
     """The packages in their order; some are read ahead by threads, as lzma and the compressors free the GIL."""
     waiting: deque[Future[_Ready]] = deque()
@@ -130,7 +133,9 @@ def _in_order(
                 while len(waiting) < _AHEAD and (following := next(todo, None)) is not None:
                     number, package = following
                     without = {path for which, path in hidden if which == number}
-                    waiting.append(threads.submit(_prepare, package, room, keep, renames, compression, without))
+                    waiting.append(
+                        threads.submit(_prepare, package, room, keep, renames, compression, without, status_d)
+                    )
                 if not waiting:
                     return
                 yield waiting.popleft().result()
@@ -147,12 +152,13 @@ def _prepare(
     renames: Mapping[bytes, bytes],
     compression: str,
     without: set[bytes],
+    status_d: str,
 ) -> _Ready:
     context = open_deb(package_file(room, package), str(package["file"]))
     deb = context.__enter__()
     try:
         check_identity(package, names(deb), str(package["file"]))
-        every = items(deb, keep, renames)
+        every = items(deb, keep, renames, status_d)
         folders = [entry for entry, _ in every if entry.kind == "dir"]
         found = _without([item for item in every if item[0].kind != "dir"], without)
         pairs: Iterator[tuple[bytes, bytes]] = ((tar, compress(tar, compression)) for tar in tar_pieces(found))

@@ -30,7 +30,10 @@ class Configure:
                 "the packages of this image cannot be configured",
                 where=step.origin,
                 why="their first wave has no dpkg, and nothing is below it",
-                hints=[Hint('use variant = "essential": it is the smallest that has what configures packages')],
+                hints=[
+                    Hint('use variant = "essential": it is the smallest that has what configures packages'),
+                    Hint('or leave it unconfigured: [packages] scripts = "skip"'),
+                ],
             )
         present = [id for id in step.tree if not results[id].facts.get("empty")]
         own = [number for number, id in enumerate(present) if plain_id(id) in step.params["own"]]

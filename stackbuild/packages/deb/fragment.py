@@ -18,6 +18,7 @@ from stackbuild.packages.deb.filters import PathFilter
 from stackbuild.packages.deb.tar_read import Member
 
 INFO = b"var/lib/dpkg/info"
+STATUS_D = b"var/lib/dpkg/status.d"
 _PIECE = 4 << 20
 
 Item = tuple[Entry, memoryview | bytes | None]
@@ -45,10 +46,11 @@ def names(deb: Deb) -> Names:
     return Names(package, version, architecture, f"{package}:{architecture}" if same else package)
 
 
-def items(deb: Deb, keep: PathFilter, renames: Mapping[bytes, bytes]) -> list[Item]:
+def items(deb: Deb, keep: PathFilter, renames: Mapping[bytes, bytes], status_d: str = "") -> list[Item]:
     """All entries of the fragment, sorted by path, each ancestor directory before what is in it.
 
     renames: directories that are links in the tree, as {b"bin": b"usr/bin"}; what lies in them moves along.
+    status_d: the native architecture, if there is to be no database of dpkg but what scanners read in its place.
     """
     found: dict[bytes, Item] = {}
     files: dict[bytes, Member] = {}
@@ -62,7 +64,7 @@ def items(deb: Deb, keep: PathFilter, renames: Mapping[bytes, bytes]) -> list[It
         if entry.kind == "dir" and path in found and found[path][0].kind == "dir":
             continue  # two names of one directory: dpkg leaves what is there alone
         found[path] = (entry, content)
-    for path, (entry, content) in _info(deb, keep, files):
+    for path, (entry, content) in _status_d(deb, keep, files, status_d) if status_d else _info(deb, keep, files):
         found[path] = (entry, content)
     _add_ancestors(found)
     return [found[path] for path in sorted(_links_after_first(found))]
@@ -131,6 +133,21 @@ def _info(deb: Deb, keep: PathFilter, files: Mapping[bytes, Member]) -> Iterator
         content = _md5sums(deb, keep, files)
         path = stem + b"md5sums"
         yield path, (Entry(path, "file", 0o644, size=len(content), mtime=EPOCH), content)
+
+
+def _status_d(deb: Deb, keep: PathFilter, files: Mapping[bytes, Member], native: str) -> Iterator[tuple[bytes, Item]]:
+    """What images without dpkg's database say of a package: its control file, and the MD5 sums of what is there.
+
+    The folder, the names and the form are those of the distroless images, which scanners of images read.
+    """
+    found = names(deb)
+    stem = found.package if found.architecture in ("all", native) else f"{found.package}:{found.architecture}"
+    control = deb.fields.replace(b"\r\n", b"\n").strip(b"\n") + b"\n"
+    sums = deb.control["md5sums"].content if "md5sums" in deb.control else _md5sums(deb, keep, files)
+    lines = [line for line in sums.splitlines() if not keep.skips(line.partition(b"  ")[2], "file")]
+    for path, content in ((stem, control), (stem + ".md5sums", b"".join(line + b"\n" for line in lines))):
+        place = STATUS_D + b"/" + path.encode()
+        yield place, (Entry(place, "file", 0o644, size=len(content), mtime=EPOCH), content)
 
 
 def file_list(deb: Deb) -> bytes:
