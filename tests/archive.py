@@ -33,48 +33,59 @@ class Archive:
     url: str = ""
     faults: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    architectures: tuple[str, ...] = (ARCHITECTURES,)
     others: list[Path] = field(default_factory=list)  # homes of gpg whose agents end with the archive
 
     @property
     def key(self) -> Path:
         return self.gnupg / "key.gpg"
 
-    def package(self, name: str, version: str = "1.0", depends: str = "", files: dict[str, str] | None = None) -> Path:
+    def package(
+        self,
+        name: str,
+        version: str = "1.0",
+        depends: str = "",
+        files: dict[str, str] | None = None,
+        architecture: str = "all",
+    ) -> Path:
         """Add a package; `files`: path -> text, executable. Call `publish` after the last one."""
-        tree = self.folder / "build" / f"{name}_{version}"
+        tree = self.folder / "build" / f"{name}_{version}_{architecture}"
         for path, text in (files or {f"usr/bin/{name}": f"#!/bin/sh\necho {name} {version}\n"}).items():
             target = tree / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
             target.chmod(0o755)
-        control = f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: Nobody <nobody@example.com>\n"
+        control = f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n"
+        control += "Maintainer: Nobody <nobody@example.com>\n"
         control += f"Depends: {depends}\n" if depends else ""
         (tree / "DEBIAN").mkdir()
         (tree / "DEBIAN/control").write_text(control + "Priority: optional\nSection: misc\nDescription: a test\n")
         (self.folder / "pool").mkdir(exist_ok=True)
-        deb = self.folder / f"pool/{name}_{version}_all.deb"
+        deb = self.folder / f"pool/{name}_{version}_{architecture}.deb"
         run([need("dpkg-deb"), "--root-owner-group", "-Zgzip", "-b", tree, deb])
         return deb
 
     def publish(self, *, valid_for: float = 86400, signed: bool = True, suite: str = "bookworm") -> None:
         """Write the indexes, Release and InRelease. valid_for: seconds from now, negative for an expired one."""
         need("apt-ftparchive")
-        index = self.folder / f"dists/{suite}/main/binary-{ARCHITECTURES}"
+        top = self.folder / f"dists/{suite}"
         shutil.rmtree(self.folder / "dists", ignore_errors=True)
-        index.mkdir(parents=True)
-        packages = subprocess.run(
-            ["apt-ftparchive", "packages", "pool"], cwd=self.folder, check=True, capture_output=True
-        )
-        (index / "Packages").write_bytes(packages.stdout)
-        run([need("xz"), "-k", index / "Packages"])
-        top = index.parent.parent
+        for architecture in self.architectures:
+            index = top / f"main/binary-{architecture}"
+            index.mkdir(parents=True)
+            packages = subprocess.run(
+                ["apt-ftparchive", "-a", architecture, "packages", "pool"],
+                cwd=self.folder, check=True, capture_output=True,
+            )  # fmt: skip
+            (index / "Packages").write_bytes(packages.stdout)
+            run([need("xz"), "-k", index / "Packages"])
         now = time.time()
         says = {
             "Origin": "Test",
             "Label": "Test",
             "Suite": "stable",
             "Codename": suite,
-            "Architectures": ARCHITECTURES,
+            "Architectures": " ".join(self.architectures),
             "Components": "main",
             "Date": formatdate(now - 3600 + min(valid_for, 0), usegmt=True),
         }

@@ -190,8 +190,30 @@ def test_locked_packages_are_found_fetched_and_missed(made: Archive, tmp_path: P
 
 def test_several_platforms_in_one_lock(made: Archive, tmp_path: Path, fetcher: Fetcher) -> None:
     project = stack(made, tmp_path / "p", "app", more='[image]\nplatforms = ["linux/amd64", "linux/s390x"]\n')
-    with pytest.raises(NetworkError, match="has no packages of main for s390x"):
+    with pytest.raises(NetworkError, match="has no packages of main for s390x") as found:
         resolve(project, None, fetcher)
+    assert found.value.why == "it has the architectures amd64" and "image.platforms" in found.value.hints[0].text
+
+
+def test_two_architectures_side_by_side(tmp_path: Path, fetcher: Fetcher) -> None:
+    with archive(tmp_path / "archive") as made:
+        made.architectures = ("amd64", "arm64")
+        made.package("data")
+        for architecture in made.architectures:
+            made.package("tool", "1.0" if architecture == "arm64" else "2.0", "data", architecture=architecture)
+        made.package("app", depends="tool")
+        made.publish()
+        project = stack(made, tmp_path / "p", "app", more='[image]\nplatforms = ["linux/amd64", "linux/arm64"]\n')
+        lock = resolve(project, None, fetcher)
+    found = {
+        platform: {(p.name, p.version, p.architecture) for p in locked.packages}
+        for platform, locked in parse(render(lock), "stack.lock").platforms.items()
+    }
+    shared = {("app", "1.0", "all"), ("data", "1.0", "all")}
+    assert found == {
+        "linux/amd64": shared | {("tool", "2.0", "amd64")},
+        "linux/arm64": shared | {("tool", "1.0", "arm64")},
+    }
 
 
 def base_project(folder: Path, made: Archive, install: str, source: bool = True) -> Stack:

@@ -181,6 +181,43 @@ def test_a_need_that_nothing_meets_is_told_with_the_versions_there_are() -> None
     assert error.hints[0].text == "of lib there is 4"
 
 
+def test_a_conflict_deep_in_the_graph_shows_both_ways_to_it() -> None:
+    packages = [
+        stanza("web", depends="framework"), stanza("framework", depends="driver (>= 2)"),
+        stanza("driver", "2", depends="ssl3"), stanza("ssl3", conflicts="ssl1"),
+        stanza("old", depends="legacy"), stanza("legacy", depends="ssl1"), stanza("ssl1"), stanza("other"),
+    ]  # fmt: skip
+    error = refusal(packages, "other", "web", "old")
+    assert error.why.split("; ") == [
+        "web was asked for", "old was asked for", "web 1 needs framework", "old 1 needs legacy",
+        "framework 1 needs driver (>= 2)", "legacy 1 needs ssl1", "driver 2 needs ssl3",
+        "ssl3 1 conflicts with ssl1 1",
+    ]  # fmt: skip
+    assert [hint.text for hint in error.hints] == ["leave out one of web, old"]
+
+
+def test_a_need_that_only_backports_meet_says_what_to_ask_for() -> None:
+    packages, newer = [stanza("app", depends="lib (>= 2~)"), stanza("lib", "1")], [stanza("lib", "2~bpo")]
+    with pytest.raises(ResolutionError) as found:
+        answer(packages, "app", backports=newer)
+    assert found.value.why.endswith("app 1 needs lib (>= 2~), and nothing can provide it")
+    assert found.value.hints[0].text == "of lib there are 1, 2~bpo (only on demand: ask for `lib/backports`)"
+    assert versions(answer(packages, "app", "lib/backports", backports=newer)) == {"app": "1", "lib": "2~bpo"}
+
+
+def test_an_architecture_and_a_suite_that_are_missing_say_where_they_are_named() -> None:
+    error = refusal([stanza("app")], "app:arm64")
+    assert error.why == "this image has amd64 and no foreign architecture" and "image.platforms" in error.hints[0].text
+    error = refusal([stanza("app")], "app/sid")
+    assert error.what == "no source has the suite sid of `app/sid`" and error.why == "there are stable"
+    assert "[[packages.source]]" in error.hints[0].text
+
+
+def test_several_providers_of_a_virtual_name_are_listed() -> None:
+    error = refusal([stanza("exim4", provides="mta"), stanza("postfix", provides="mta")], "mta")
+    assert error.why == "it is a virtual package; exim4, postfix provide it" and "`a | b`" in error.hints[0].text
+
+
 def test_what_is_needed_cannot_be_forbidden() -> None:
     error = refusal([stanza("app", depends="lib"), stanza("lib")], "app", "lib-")
     assert "app 1 needs lib, and nothing can provide it" in error.why

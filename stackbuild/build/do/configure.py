@@ -11,6 +11,7 @@ from stackbuild.build.do.unpack import package_file
 from stackbuild.core.action import Action, Room
 from stackbuild.core.changes import Changes
 from stackbuild.core.errors import Hint, StepError
+from stackbuild.host.processor import need_platform
 from stackbuild.host.sandbox import open_sandbox
 from stackbuild.host.sandbox.protocol import Box
 from stackbuild.oci.tar_write import write_changes
@@ -35,6 +36,7 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
     """
     params = action.params
     wave = read_wave(params, [package_file(room, package) for package in params["packages"]], room.lowers)
+    need_platform(action.platform, room.scratch)
     way, why, result = _run(wave, room)
     with result as (box, shipped):
         changes, generated = _finish(wave, box, shipped)

@@ -16,6 +16,7 @@ from stackbuild.core.action import Action, Room
 from stackbuild.core.changes import Changes
 from stackbuild.core.errors import Hint, StepError
 from stackbuild.core.follow import follow
+from stackbuild.host.processor import need_platform
 from stackbuild.host.sandbox import open_sandbox
 from stackbuild.host.sandbox.protocol import Bind, Command
 from stackbuild.oci.tar_write import write_changes
@@ -55,6 +56,7 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
             why="the layers below have none" if room.lowers else "the image is empty below this layer",
             hints=[Hint("install one, such as `dash`, or make the files with `copy` and `files`")],
         )
+    need_platform(action.platform, room.scratch)
     (room.scratch / "box").mkdir()
     binds = [*_sources(action, room, epoch), *_caches(params, room), *_secrets(secrets, room.scratch)]
     with open_sandbox(room.sandbox).open(room.lowers, room.scratch / "box") as box:

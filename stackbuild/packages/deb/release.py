@@ -114,7 +114,13 @@ class Release:
             why = f"it has the components {', '.join(self.components)}"
         else:
             why = "its list of files names none"
-        return NetworkError(f"{name} has no packages of {component} for {architecture}", where=source.origin, why=why)
+        hints = (Hint("leave the platform out of image.platforms, or name a source that has it (its `architectures`)"),)
+        return NetworkError(
+            f"{name} has no packages of {component} for {architecture}",
+            where=source.origin,
+            why=why,
+            hints=hints if self.architectures and architecture not in self.architectures else (),
+        )
 
     def check_dates(self, source: Source, name: str, now: float) -> None:
         """Refuse what is too old or comes from the future, as far as the source asks for it. Raises NetworkError."""

@@ -136,7 +136,8 @@ def _term(catalogue: Catalogue, term: Term, text: str) -> Package:
     versions = catalogue.versions(term.name)
     if term.architecture and term.architecture not in ("any", "all", catalogue.architecture):
         raise ResolutionError(f"`{text}` is for another architecture", where=where,
-                              why=f"this image has {catalogue.architecture} and no foreign architecture")  # fmt: skip
+                              why=f"this image has {catalogue.architecture} and no foreign architecture",
+                              hints=(Hint(f"ask for {term.name}: image.platforms has the architectures"),))  # fmt: skip
     if term.architecture == "all":
         versions = [p for p in versions if p.architecture == "all"]
     if not versions:
@@ -169,7 +170,8 @@ def _of_suite(catalogue: Catalogue, term: Term, text: str, versions: Sequence[Pa
     if not archives:
         names = dict.fromkeys(n for a in catalogue.archives for n in (a.codename, a.suite) if n)
         raise ResolutionError(f"no source has the suite {term.suite} of `{text}`", where=where,
-                              why=f"there are {', '.join(names) or 'none'}")  # fmt: skip
+                              why=f"there are {', '.join(names) or 'none'}",
+                              hints=(Hint("add it to the suites of a [[packages.source]]"),))  # fmt: skip
     found = [p for p in versions if any(a in archives for a in catalogue.origins(p))]
     stays = catalogue.held(term.name)
     if not found and stays is not None:
@@ -214,7 +216,8 @@ def _virtual(catalogue: Catalogue, term: Term, text: str, where: Origin) -> Pack
         raise ResolutionError(
             f"{term.name} is provided by several packages" if providers else f"no version of {term.name} is `{text}`",
             where=where,
-            why=f"it is a virtual package; {', '.join(sorted(providers)[:12]) or 'nothing'} provides it",
+            why=f"it is a virtual package; {', '.join(sorted(providers)[:12]) or 'nothing'} "
+            f"provide{'s' if len(providers) < 2 else ''} it",
             hints=(Hint("ask for one of them, or for `a | b`"),) if providers else (),
         )
     return next(iter(providers.values()))

@@ -126,7 +126,13 @@ def _remark(package: Package, catalogue: Catalogue, asked: Asked) -> str:
     if catalogue.held(package.name) is not None:
         return " (held by the base image)" if package.installed else " (forbidden by that hold)"
     priority = catalogue.pin(package)
-    return f" (pinned to {priority})" if priority <= 0 else ""
+    if priority <= 0:
+        return f" (pinned to {priority})"
+    candidate = catalogue.candidate(package.name)
+    if candidate is None or candidate.key == package.key or priority >= catalogue.pin(candidate):
+        return ""
+    suite = package.archive.codename or package.archive.suite if package.archive else ""
+    return f" (only on demand: ask for `{package.name}/{suite}`)" if suite else ""
 
 
 def _loosened(asked: Asked) -> list[Group]:
