@@ -9,9 +9,11 @@ from __future__ import annotations
 import gc
 import json
 import os
+import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -27,6 +29,8 @@ def main() -> int:
     worker.die_with_parent(int(sys.argv[2]))
     for kind in WARM:
         import_module(f"stackbuild.build.do.{kind}")
+    if not select.select([control], [], [], 0)[0]:  # nobody waits: time to find out what any sandbox needs
+        _look_around()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: each worker says itself how it ended
     gc.freeze()
     here = os.getpid()
@@ -39,6 +43,17 @@ def main() -> int:
             _become_worker(Path(json.loads(data)["request"]), here, fds[0], fds[1])
         for fd in fds:
             os.close(fd)
+
+
+def _look_around() -> None:
+    """Fill the caches of this process that every sandboxed worker would fill anew: which bwrap, which filter."""
+    from stackbuild.core.errors import StackError
+    from stackbuild.host import bwrap, seccomp
+
+    import_module("stackbuild.host.sandbox.overlay")
+    with suppress(StackError):  # the worker that needs it says so
+        bwrap.find()
+        seccomp.program("build", network=False)
 
 
 def _become_worker(request: Path, parent: int, report: int, output: int) -> None:
