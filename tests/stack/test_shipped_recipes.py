@@ -63,3 +63,13 @@ def test_servers_are_published_to_this_machine_alone_and_keep_their_ids(tmp_path
         stack = settled(tmp_path, f'{{ use = "{name}" }}')
         assert stack.users[name].uid == uid and stack.image.user == name
         assert [port.host_ip for port in stack.container.ports] == ["127.0.0.1"]
+
+
+def test_secrets_of_installing_are_asked_for_only_when_wanted(tmp_path: Path) -> None:
+    for name, param, secret in (("python-app", "pip-config", "PIP_CONF"), ("node-app", "npm-config", "NPMRC")):
+        command = 'command = ["x"]'
+        [stage] = settled(tmp_path, f'{{ use = "{name}", with = {{ {command} }} }}').stages.values()
+        assert stage.layers[0].secrets == () and stage.layers[0].network
+        use = f'{{ use = "{name}", with = {{ {command}, {param} = true, ca-certs = true }} }}'
+        [stage] = settled(tmp_path, use).stages.values()
+        assert stage.layers[0].secrets == (secret, "CA_CERTS")

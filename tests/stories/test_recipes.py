@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import http.server
 import io
 import json
 import socket
 import tarfile
+import threading
 import urllib.error
 import urllib.request
 import zipfile
@@ -200,6 +203,39 @@ def test_python_app_has_its_modules_and_no_pip(project: Project) -> None:
     write(here.folder, {"app.py": PYTHON_APP.replace("{greet.WORD}", "changed")})
     again = here("up", "-d", "--wait", timeout=200)
     assert "install" not in again.err and ask(url)[2].startswith("changed, ")
+
+
+@pytest.mark.whole
+def test_python_app_takes_its_index_from_a_secret(project: Project, tmp_path: Path) -> None:
+    """A private index with a password: modules come from it, the password stays out of image and lock."""
+    here, port = project("closed"), free_port()
+    wheel(tmp_path / "index")
+    asked: list[str] = []
+
+    class Index(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(f"{self.path} {self.headers['Authorization']}")
+            name = "greet-1.0-py3-none-any.whl"
+            page = f'<a href="/{name}">{name}</a>'.encode()
+            body = (tmp_path / "index" / name).read_bytes() if self.path.endswith(".whl") else page
+            self.send_response(200)
+            self.send_header("Content-Type", "application/zip" if self.path.endswith(".whl") else "text/html")
+            self.end_headers()
+            self.wfile.write(body)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://reader:pa55w0rd@127.0.0.1:{server.server_port}/simple/"
+        write(tmp_path, {"pip.conf": f"[global]\nindex-url = {url}\n"})
+        write(here.folder, {"requirements.txt": "greet\n", "app.py": PYTHON_APP})
+        here("init", "--with", f"port={port}", "--with", "pip-config=true")
+        here("up", "-d", "--wait", "--secret", f"id=PIP_CONF,src={tmp_path / 'pip.conf'}", timeout=500)
+        server.shutdown()
+    token = base64.b64encode(b"reader:pa55w0rd").decode()
+    assert any(line == f"/simple/greet/ Basic {token}" for line in asked)
+    assert ask(f"http://127.0.0.1:{port}/")[2].startswith("hello from a wheel, 10001")
+    assert "pa55w0rd" not in (here.folder / "stack.lock").read_text()
+    assert here("exec", "grep", "-rl", "pa55w0rd", "/opt", "/srv", "/etc", "/root", code=None).out == ""
 
 
 @pytest.mark.whole
