@@ -1,0 +1,154 @@
+"""What a builder is asked and what it leaves is the same in another folder, as another user, in another store."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stackbuild.build.do import KINDS
+from stackbuild.cli.building import prepare
+from stackbuild.cli.options import parse
+from stackbuild.cli.wiring import App
+from stackbuild.core.action import ActionResult
+from stackbuild.core.digest import digest_of
+from stackbuild.plan.step import ActionKind
+from tests.archive import archive
+from tests.conftest import Hello, Person, Stackbuild
+from tests.machine import need, need_root, run
+from tests.projects import other_times, write_tiny
+
+pytestmark = pytest.mark.root
+
+LAYERS = """\
+[[stages.tools.layer]]
+name = "sh"
+copy = [{{ from = "bin/busybox", to = "/bin/busybox", mode = "0755" }}]
+[[stages.tools.layer]]
+name = "make"
+files = [{{ path = "/bin/sh", link = "busybox" }}]
+[[stages.tools.layer]]
+name = "built"
+run = ["/bin/busybox mkdir /made", "/bin/busybox id -u > /made/uid"]
+[[layer]]
+name = "picked"
+copy = [{{ stage = "tools", from = "/made", to = "/made" }}]
+[[layer]]
+name = "fetched"
+fetch = [{{ url = "{url}/file.txt", sha256 = "{sha}", to = "/opt/file.txt" }}]
+[[layer]]
+name = "made"
+run = ["/bin/busybox env > /env", "umask > /umask", "/bin/busybox ls -la /bin > /listing"]
+[[layer]]
+name = "less"
+remove = ["/opt/file.txt"]
+[users.app]
+uid = 10001
+"""
+
+
+@pytest.fixture(autouse=True)
+def _root() -> None:
+    need_root()
+
+
+def actions(folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, bytes, ActionResult]]:
+    """Of a project that is built: for each step that is an action its kind, canonical bytes and result."""
+    monkeypatch.chdir(folder)
+    args = parse(["--store", str(store), "--offline", "--progress", "json", "--quiet", "plan", "--locked"])
+    found = {}
+    with App.of(args, {}) as app:
+        work = prepare(app, locked=True)
+        results: dict[str, ActionResult] = {}
+        for id, outlook in work.forecast.outlooks.items():
+            step, kind = outlook.step, work.tools.kinds[outlook.step.kind]
+            result = outlook.result or work.tools.cache.lookup(step, outlook.plan_key)
+            assert result is not None, id
+            results[id] = result
+            if isinstance(kind, ActionKind):
+                inputs = kind.inputs(step, {before: results[before].digest for before in step.after})
+                found[id] = step.kind, kind.action(step, inputs, results).canonical(), result
+    return found
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """All keys and values of a JSON document."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from leaves(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from leaves(inner)
+    else:
+        yield value
+
+
+def leaks(document: bytes, *places: Path) -> list[Any]:
+    """What of this machine, its users or the time stands in canonical bytes."""
+    names = [socket.gethostname(), getpass.getuser() + "@", os.environ["HOME"], *map(str, places)]
+    words = re.compile("|".join(re.escape(name) for name in names))
+    day = 86400 * 400  # package files are older than that, or say so in a digest alone
+    now = time.time()
+    return [
+        leaf
+        for leaf in leaves(json.loads(document))
+        if (isinstance(leaf, str) and (words.search(leaf) or time.strftime("%Y-%m-%d") in leaf))
+        or (isinstance(leaf, int | float) and not isinstance(leaf, bool) and abs(leaf - now) < day)
+    ]
+
+
+def test_the_search_for_leaks_finds_them(tmp_path: Path) -> None:
+    document = {"a": [f"x{tmp_path}/y", int(time.time())], socket.gethostname(): True, "fine": [1, "/srv", 315532801]}
+    assert len(leaks(json.dumps(document).encode(), tmp_path)) == 3
+
+
+def test_no_action_holds_a_path_an_id_or_a_clock_of_the_host(
+    hello: Hello, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The actions of real packages and of a layer of each kind, as they were carried out."""
+    store = tmp_path / "store"
+    run([need("cp"), "-al", hello.store, store])
+    folder = hello.copy_project(tmp_path / "project")
+    Stackbuild(folder, store)("--offline", "build", "--locked", timeout=600)
+    found = actions(folder, store, monkeypatch)
+    assert {kind for kind, _, _ in found.values()} == set(KINDS) - {"pick"}
+    bad = {
+        id: leak for id, (_, document, _) in found.items() if (leak := leaks(document, tmp_path, hello.store.parent))
+    }
+    assert not bad
+
+
+def test_every_builder_twice_in_two_folders_as_two_users_from_two_stores(
+    person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step's action and result, byte for byte; `test_reproducible` has the steps of packages."""
+    first, second = tmp_path / "one", person.home / "Ünd two"
+    with archive(tmp_path / "files") as server:
+        (server.folder / "file.txt").write_text("fetched\n")
+        layers = LAYERS.format(url=server.url, sha=digest_of(b"fetched\n")[7:])
+        write_tiny(first, layers=layers, container='network = "none"')
+        mine = Stackbuild(first, tmp_path / "store", environ={"TZ": "Pacific/Auckland"})
+        digest = mine("build").out.strip()
+        shutil.copytree(first, second)
+        other_times(second)
+        run([need("chown"), "-R", f"{person.name}:", second])
+        theirs = person.stackbuild(second)
+        assert theirs("--store", person.home / "other", "build", "--locked").out.strip() == digest
+    one = actions(first, tmp_path / "store", monkeypatch)
+    two = actions(second, person.home / "other", monkeypatch)
+    assert {kind for kind, _, _ in one.values()} == set(KINDS) - {"unpack", "configure"}
+    assert one.keys() == two.keys()
+    for id, (_, document, result) in one.items():
+        assert document == two[id][1], id
+        assert (result.outputs, result.facts) == (two[id][2].outputs, two[id][2].facts), id
+        assert not leaks(document, tmp_path, person.home), id
