@@ -171,3 +171,13 @@ def test_a_stage_has_what_runs_things_in_a_stack_that_has_not(stackbuild: Stackb
     ):
         file.write_text(text.format(line, mine, stages))
         assert settle(file).stages["other"].base.variant == variant, (line, mine, stages)
+
+
+@pytest.mark.whole
+def test_another_architecture_is_built_without_its_programs(stackbuild: Stackbuild, tmp_path: Path) -> None:
+    """Nothing of the packages runs, so an image for arm64 is made on amd64, linker cache and all."""
+    text = STACK.replace("[image]", '[image]\nplatforms = ["linux/arm64"]')
+    (stackbuild.folder / "stack.toml").write_text(text)
+    stackbuild("build", "--to", f"rootfs:{tmp_path / 'root'}")
+    told = run([need("ldconfig"), "-p", "-C", tmp_path / "root/etc/ld.so.cache"]).out
+    assert "libc.so.6 (libc6,AArch64) => /lib/aarch64-linux-gnu/libc.so.6" in told and "x86-64" not in told

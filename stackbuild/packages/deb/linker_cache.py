@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
@@ -96,8 +97,8 @@ def _in_folder(tree: TreeView, folder: bytes, real: bytes, links: dict[bytes, by
         if elf is None:
             continue
         soname = elf.soname or name
-        if here.kind == "symlink" and soname == follow(tree.look, path, last=True).rpartition(b"/")[2]:
-            soname = name  # a link to a file that bears its soname, such as those of development packages
+        if here.kind == "symlink" and name.endswith(b".so") and soname.startswith(name):
+            soname = name  # a link of a development package: ldconfig lists it, too
         if soname not in names:
             links[real + b"/" + soname] = name
         found[soname, elf.flags] = Library(soname, folder + b"/" + soname, elf.flags, elf.big)
@@ -124,6 +125,10 @@ def _elf(path: bytes) -> _Elf | None:
             return _Elf(soname if b"/" not in soname else b"", flags, not elf.little_endian)
         except (ELFError, ValueError, KeyError, AttributeError, TypeError, struct.error, OverflowError):
             return None
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # a place before the file's start
+                return None
+            raise
 
 
 def cache(found: Iterable[Library]) -> bytes:
