@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import random
 import subprocess
+from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stackbuild.packages.deb.version import evr, order, satisfies
+from tests.machine import once
+from tests.packages.agreement import Apt
 
 CHARS = "0129aZ.+~"
 upstreams = st.builds(lambda a, b: a + b, st.sampled_from("0129"), st.text(CHARS + "-", max_size=6))
@@ -56,3 +61,18 @@ def test_relations_hold_as_policy_says() -> None:
     assert satisfies("1.2-1", ">=", "1.2") and not satisfies("1.2~rc1", ">=", "1.2")
     assert satisfies("1.2", "=", "1.2-0") and satisfies("1:0", ">>", "99") and satisfies("1", "<<", "1.0")
     assert not satisfies("1", "!", "1")
+
+
+@pytest.mark.whole
+def test_the_archives_versions_sort_as_dpkg_sorts_them(shared: Path) -> None:
+    """Sampled: neighbours in our order, which are the most alike, and pairs from anywhere."""
+    apt = Apt(once(shared / "apt", lambda folder: Apt(folder).make()))
+    every = sorted(
+        {p.version for index, archive in apt.pairs() for p in index.all(archive)}, key=lambda v: (order(v), v)
+    )
+    assert len(every) > 10_000
+    dice = random.Random(9)
+    near = [(every[n], every[n + 1]) for n in dice.sample(range(len(every) - 1), 1000)]
+    for a, b in [*near, *((dice.choice(every), dice.choice(every)) for _ in range(1000))]:
+        relation = {-1: "lt", 0: "eq", 1: "gt"}[(order(a) > order(b)) - (order(a) < order(b))]
+        assert dpkg_says(a, relation, b), (a, relation, b)
