@@ -88,6 +88,12 @@ def _term(word: str, text: str) -> Term:
         return Term(name, architecture or "", "=" if version else "", version or "", suite or "")
     if "(" in word and re.search(r"\(\s*[<>]\s*[^<>=\s]", word):
         raise ValueError(f'"{text}": Debian writes strictly earlier and later as << and >>')
+    if word.endswith(".deb") or word.startswith(("./", "../", "/")):
+        raise ValueError(
+            f'"{text}": package files of the project cannot be named yet; make a folder of them an archive with '
+            "`apt-ftparchive packages . > Packages` and `apt-ftparchive release . > Release`, and name it as "
+            '[[packages.source]] with a file:// URL, suites = ["./"] and trusted = true'
+        )
     raise ValueError(
         f'not a request: "{text}"; write "name", "name=1.2*", "name/suite", "name:arch", "name-", '
         f'"name (>= 1)" or "a | b"'

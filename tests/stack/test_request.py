@@ -41,3 +41,9 @@ def test_a_minus_forbids_and_patterns_are_known() -> None:
 def test_what_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"request|version|Debian"):
         parse_request(text)
+
+
+@pytest.mark.parametrize("text", ["./pkgs/foo.deb", "./pkgs/", "/root/foo.deb"])
+def test_a_package_file_is_told_apart_from_a_typing_mistake(text: str) -> None:
+    with pytest.raises(ValueError, match="make a folder of them an archive"):
+        parse_request(text)
