@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -78,3 +79,32 @@ def podman(folder: Path) -> Engine:
         "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
     }
     return Engine(("/usr/bin/podman",), environ)
+
+
+@contextmanager
+def registry(folder: Path) -> Iterator[str]:
+    """A docker-registry on a free port of the loopback, its data in `folder`: "host:port"."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{probe.getsockname()[1]}"
+    (folder / "config.yml").write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\nhttp: {{addr: {host}}}\n"
+    )
+    with open(folder / "log", "wb") as log:
+        child = subprocess.Popen(["/usr/bin/docker-registry", "serve", folder / "config.yml"], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 20
+        while not _listens(host):
+            if time.monotonic() > deadline or child.poll() is not None:
+                raise RuntimeError(f"docker-registry did not come up:\n{(folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.05)
+        yield host
+    finally:
+        child.terminate()
+        child.wait(timeout=30)
+
+
+def _listens(host: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host.partition(":")[0], int(host.partition(":")[2]))) == 0

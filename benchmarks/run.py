@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.engines import ULIMITS, Engine, dockerd, podman
+from benchmarks.engines import ULIMITS, Engine, dockerd, podman, registry
 from benchmarks.local_mirror import LocalMirror, locked_packages, make_mirror
 
 WANTED = ["python3", "curl", "nginx-light"]
@@ -44,6 +44,7 @@ class Bench:
     podman: Engine | None = None
     mirror: LocalMirror | None = None
     times: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    memory: str = ""
 
     @property
     def downloads(self) -> Path:
@@ -147,12 +148,13 @@ def mmdebstrap(bench: Bench, target: Path, install: list[str]) -> None:
         raise SystemExit(f"mmdebstrap failed:\n{done.stderr[-3000:]}")
 
 
-def docker_build(bench: Bench, lines: list[str], tag: str, *options: str) -> None:
-    """`docker build` with BuildKit of a Dockerfile with these RUN lines."""
+def docker_build(bench: Bench, lines: list[str], tag: str, *options: str, copy: Path | None = None) -> None:
+    """`docker build` with BuildKit of a Dockerfile with these RUN lines, and a folder that is copied after them."""
     assert bench.docker
-    context = bench.work / "context"
+    context = copy or bench.work / "context"
     context.mkdir(exist_ok=True)
-    (context / "Dockerfile").write_text("FROM bench-base\n" + "".join(f"RUN {line}\n" for line in lines))
+    last = "COPY site /srv/site\n" if copy else ""
+    (context / "Dockerfile").write_text("FROM bench-base\n" + "".join(f"RUN {line}\n" for line in lines) + last)
     bench.docker("build", "-q", "--network", "host", *options, "-t", tag, context, timeout=TIMEOUT)
 
 
@@ -236,11 +238,137 @@ def start(bench: Bench) -> None:
     bench.alternate("start a container", sides)
 
 
+SITE = '[[layer]]\nname = "site"\ncopy = [{ from = "site", to = "/srv/site" }]\n'
+
+
+def site(folder: Path, install: list[str]) -> Path:
+    """A stack of these packages and a copied folder of a hundred small files."""
+    with open(project(folder, install) / "stack.toml", "a") as file:
+        file.write(SITE)
+    (folder / "site").mkdir(exist_ok=True)
+    for number in range(100):
+        (folder / "site" / f"{number}.html").write_text(f"page {number}\n" * 200)
+    return folder
+
+
+def edit(folder: Path, number: int) -> None:
+    """Another content of one file."""
+    (folder / "site" / "7.html").write_text(f"edited for the {number}. time\n")
+
+
+def file_changed(bench: Bench) -> None:
+    """One of a hundred copied files has another content; the copy comes after the packages."""
+    folder, store = site(bench.work / "file", WANTED), store_with_downloads(bench, bench.work / "store-file")
+    theirs = site(bench.work / "file-docker", WANTED)
+    stackbuild(folder, store, "build")
+
+    def ours(number: int) -> None:
+        edit(folder, number)
+        stackbuild(folder, store, "build")
+
+    def docker(number: int) -> None:
+        edit(theirs, number)
+        docker_build(bench, [install_line(WANTED)], "bench-file", copy=theirs)
+
+    sides: dict[str, Callable[[int], object]] = {"stackbuild": ours}
+    if bench.docker:
+        docker_build(bench, [install_line(WANTED)], "bench-file", copy=theirs)
+        sides["docker build"] = docker
+    bench.alternate("one file changed", sides)
+    shutil.rmtree(store)
+
+
+def second_stack(bench: Bench) -> None:
+    """A stack is built; another, that has half of its packages, is built for the first time."""
+    first, second = project(bench.work / "first", WANTED), project(bench.work / "second", ["python3", "file", "jq"])
+    stackbuild(second, bench.downloads, "lock")
+    stores = [store_with_downloads(bench, bench.work / f"store-second-{number}") for number in range(bench.runs)]
+    for store in stores:
+        stackbuild(first, store, "build")
+    sides: dict[str, Callable[[int], object]] = {
+        "stackbuild": lambda n: stackbuild(second, stores[n], "build", "--locked")
+    }
+    if bench.docker:  # of another RUN line it has nothing to share; a number keeps it from knowing the line
+        lines = install_line(["python3", "file", "jq"])
+        sides["docker build (on a ready base)"] = lambda n: docker_build(bench, [f": {n}; {lines}"], "bench-second")
+    bench.alternate("second stack", sides)
+    for store in stores:
+        shutil.rmtree(store)
+
+
+def push(bench: Bench) -> None:
+    """The image is in the registry; one copied file changes, it is built again (not timed), and sent."""
+    folder, store = site(bench.work / "push", WANTED), store_with_downloads(bench, bench.work / "store-push")
+    theirs = site(bench.work / "push-docker", WANTED)
+    skopeo = ["/usr/bin/skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{bench.work}/push.oci:bench"]
+    with registry(bench.work / "registry") as host:
+        sides: dict[str, Callable[[], object]] = {
+            "stackbuild push": lambda: stackbuild(folder, store, "push", "--to", f"docker://{host}/ours:latest"),
+            "skopeo copy": lambda: subprocess.run([*skopeo, f"docker://{host}/skopeo:latest"], check=True),
+        }
+        if docker := bench.docker:
+            sides["docker push"] = lambda: docker("push", "-q", f"{host}/docker:latest")
+        for number in range(-1, bench.runs):
+            edit(folder, number)
+            edit(theirs, number)
+            stackbuild(folder, store, "build", "--to", f"oci:{bench.work}/push.oci:bench")
+            if bench.docker:
+                docker_build(bench, [install_line(WANTED)], f"{host}/docker:latest", copy=theirs)
+            for side in list(sides)[:: 1 if number % 2 else -1]:
+                if number < 0:  # the first time everything is sent
+                    sides[side]()
+                else:
+                    bench.timed("push one file", side, sides[side])
+    # The first row is what the others are compared with.
+    if times := bench.times.get("push one file"):
+        bench.times["push one file"] = {side: times[side] for side in sides}
+    shutil.rmtree(store)
+
+
+def resident(pid: int) -> int:
+    """Bytes that a process and its descendants have in memory; what several share counts for each."""
+    try:
+        size = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [int(word) for task in tasks for word in (task / "children").read_text().split()]
+    except OSError:  # it has ended
+        return 0
+    return size + sum(map(resident, children))
+
+
+def memory(bench: Bench) -> None:
+    """What a build of eight layers that hold 2 GB of noise needs."""
+    folder, store = bench.work / "memory", bench.work / "store-memory"
+    folder.mkdir(exist_ok=True)
+    text = '[stack]\nname = "memory"\n[base]\nscratch = true\n'
+    for number in range(8):
+        with open(folder / f"noise{number}", "wb") as file:
+            for _ in range(32):
+                file.write(os.urandom(8 << 20))
+        text += f'[[layer]]\nname = "noise{number}"\ncopy = [{{ from = "noise{number}", to = "/noise{number}" }}]\n'
+    (folder / "stack.toml").write_text(text)
+    program = Path(sys.executable).with_name("stackbuild")
+    child = subprocess.Popen([program, "--store", store, "-q", "build"], cwd=folder, stdout=subprocess.DEVNULL)
+    most = 0
+    while child.poll() is None:
+        most = max(most, resident(child.pid))
+        time.sleep(0.05)
+    if child.returncode:
+        raise SystemExit("the build for the memory figure failed")
+    bench.memory = f"build of 2 GB of layers: all its processes together had at most {most / 1e6:.0f} MB"
+    shutil.rmtree(folder)
+    shutil.rmtree(store)
+
+
 TASKS: dict[str, Callable[[Bench], None]] = {
     "from-nothing": from_nothing,
     "one-package-more": one_package_more,
     "nothing-changed": nothing_changed,
     "start": start,
+    "file-changed": file_changed,
+    "second-stack": second_stack,
+    "push": push,
+    "memory": memory,
 }
 
 
@@ -284,6 +412,7 @@ def main() -> None:
                 TASKS[name](bench)
         finally:  # what was measured is shown, even if a later task cannot be
             print(report(bench))
+            print(bench.memory)
             for mount in (work / "p").glob("*/overlay"):
                 subprocess.run(["umount", "-l", mount], check=False)
         if args.json:
