@@ -8,6 +8,8 @@ from typing import Any
 
 from stackbuild.plan.forecast import Forecast, Outlook
 from stackbuild.plan.reasons import NEVER, Reason
+from stackbuild.report.places import places
+from stackbuild.stack.stack import Stack
 
 SHOWN = 3  # reasons named in one line; the rest are counted
 
@@ -68,6 +70,7 @@ class PlanReport:
     seconds: Mapping[str, float | None]
     expected: Mapping[str, float] = field(default_factory=dict)
     total: float = 0.0
+    stack: Stack | None = None
 
     def to_text(self) -> str:
         lines = []
@@ -81,7 +84,9 @@ class PlanReport:
         for outlook in self._shown():
             if outlook.step.kind == "fetch":
                 continue
-            lines.append(f"{outlook.step.id:{width}}  {state(outlook)}{_place(outlook)}{self._time(outlook)}")
+            lines.append(
+                f"{outlook.step.id:{width}}  {state(outlook)}{_place(outlook, self.stack)}{self._time(outlook)}"
+            )
         counts = [f"{self.forecast.count(word)} {word}" for word in ("cached", "run", "depends")]
         about = f", about {self.total:.1f} s" if self.total >= 0.05 else ""
         return "\n".join([*lines, ", ".join(counts) + about])
@@ -98,6 +103,7 @@ class PlanReport:
                     "needs": list(o.step.after),
                     "reasons": [{"name": r.name, "before": r.before, "after": r.after} for r in o.reasons],
                     "why": words(o.reasons),
+                    "places": list(places(self.stack, o, [one for one in o.reasons if not _is_step(one)])),
                     "origin": str(o.step.origin) if o.step.origin else "",
                     "last_seconds": self.seconds.get(o.step.id),
                     "expected_seconds": self.expected.get(o.step.id),
@@ -119,17 +125,10 @@ class PlanReport:
         return f"  [about {self.expected[outlook.step.id]:.1f} s]" if outlook.step.id in self.expected else ""
 
 
-def _place(outlook: Outlook) -> str:
-    """Where the user said what differs, if a setting does: " (stack.toml:12)"."""
-    origin, reads = outlook.step.origin, outlook.inputs.reads
-    settings = [
-        one for one in outlook.reasons if one.name not in reads and not one.name.startswith(("tree/", "builder"))
-    ]
-    if outlook.state == "cached" or origin is None or not origin.file or not origin.line:
-        return ""
-    if not settings or settings[0].name == NEVER or not (settings[0].after or settings[0].before):
-        return ""
-    return f" ({origin.file}:{origin.line})"
+def _place(outlook: Outlook, stack: Stack | None) -> str:
+    """Where the user said what differs, if settings do: " (stack.toml:12)"."""
+    said = places(stack, outlook, [one for one in outlook.reasons if not _is_step(one) and one.name != NEVER])
+    return f" ({', '.join(said[:SHOWN])})" if said and outlook.state != "cached" else ""
 
 
 def state(outlook: Outlook) -> str:

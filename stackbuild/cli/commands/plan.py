@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
     from stackbuild.plan.forecast import Forecast
     from stackbuild.plan.graph import Plan
+    from stackbuild.stack.stack import Stack
 
 
 def options(parser: ArgumentParser) -> None:
@@ -32,11 +33,16 @@ def run(app: App, args: Namespace) -> None:
         plan_all(app, args, several)
         return
     work = prepare(app, targets=args.target, again=args.always_make, locked=args.locked)
-    show_plan(app, work.plan, work.forecast, work.tools, args, work.stack.build.jobs)
+    show_plan(app, work.plan, work.forecast, work.tools, args, work.stack.build.jobs, work.stack)
 
 
-def show_plan(app: App, plan: Plan, forecast: Forecast, tools: Tools, args: Namespace, jobs: int) -> None:
-    """The plan of one stack or of several, as `args` ask for it. jobs: as the settings say; 0: one per processor."""
+def show_plan(
+    app: App, plan: Plan, forecast: Forecast, tools: Tools, args: Namespace, jobs: int, stack: Stack | None = None
+) -> None:
+    """The plan of one stack or of several, as `args` ask for it. jobs: as the settings say; 0: one per processor.
+
+    stack: if there is one alone, to say where its settings stand.
+    """
     from stackbuild.plan.estimate import guess, span
     from stackbuild.report.explain import PlanReport
 
@@ -51,4 +57,4 @@ def show_plan(app: App, plan: Plan, forecast: Forecast, tools: Tools, args: Name
     running = [o.step for o in forecast.outlooks.values() if o.state in ("run", "depends")]
     expected = {step.id: guess(plan, step, seconds[step.id]) for step in running}
     jobs = getattr(args, "jobs", None) or jobs or os.cpu_count() or 1
-    app.show(PlanReport(forecast, seconds, expected, span(plan, expected, jobs)))
+    app.show(PlanReport(forecast, seconds, expected, span(plan, expected, jobs), stack))
