@@ -60,7 +60,7 @@ def check(driver: Driver, words: list[str], digest: str, seed: Path | None, ever
     chosen = list(points) if every else [points[n * len(points) // SAMPLE] for n in range(SAMPLE)]
     killed = 0
     for number, point in enumerate(chosen):
-        for after in (False, True) if every else (bool(number % 2),):
+        for after in (False,) if every else (bool(number % 2),):  # after one is before the next
             done = driver.ask(words, point, after, seed)
             assert done["code"] in (-signal.SIGKILL, 0), done  # 0: threads were faster, there were fewer instants
             killed += done["code"] != 0
@@ -84,6 +84,7 @@ def test_killed_at_a_sample_of_instants(driver: Driver, stackbuild: Stackbuild, 
 
 
 @pytest.mark.whole
+@pytest.mark.timeout(3600)
 def test_killed_at_every_instant(driver: Driver, stackbuild: Stackbuild, tmp_path: Path) -> None:
     assert try_commands(driver, stackbuild, tmp_path, every=True) > 300
 
