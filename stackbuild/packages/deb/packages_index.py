@@ -40,7 +40,7 @@ def build_index(data: bytes) -> bytes:
                 skipped += 1
 
     collecting = gc.isenabled()
-    gc.disable()  # a million small values that all stay and form no cycles: looking for some costs a third of the time
+    gc.disable()  # a million small values that all stay and form no cycles: looking for some is in vain
     try:
         every = list(records())
         return build(every, skipped)
