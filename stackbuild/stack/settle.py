@@ -169,7 +169,7 @@ def _quarrels(everything: Settings, used: Sequence[Used]) -> list[UsageError]:
 
 def _layer_of(path: SettingPath) -> SettingPath:
     """The path of the layer that a setting of one is in; () if it is in none."""
-    if path[0] == "stages":
+    if path[:1] == ("stages",):
         return path[:4] if len(path) > 4 and path[2] == "layer" else ()
     return path[:2] if len(path) > 2 and path[0] == "layer" else ()
 
