@@ -174,6 +174,7 @@ def table(**changes: object) -> SimpleNamespace:
     plain = {
         "url": "https://a.example.com/d/", "suites": ("x", "y"), "components": ("main",), "architectures": (),
         "signed_by": "keys/a.gpg", "trusted": False, "snapshot": None, "check_valid_until": True,
+        "priority": None,
     }  # fmt: skip
     return SimpleNamespace(**{**plain, **changes})
 

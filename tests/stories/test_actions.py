@@ -121,7 +121,7 @@ def test_no_action_holds_a_path_an_id_or_a_clock_of_the_host(
     folder = hello.copy_project(tmp_path / "project")
     Stackbuild(folder, store)("--offline", "build", "--locked", timeout=600)
     found = actions(folder, store, monkeypatch)
-    assert {kind for kind, _, _ in found.values()} == set(KINDS) - {"pick"}
+    assert {kind for kind, _, _ in found.values()} == set(KINDS) - {"pick", "effects"}
     bad = {
         id: leak for id, (_, document, _) in found.items() if (leak := leaks(document, tmp_path, hello.store.parent))
     }
@@ -146,7 +146,7 @@ def test_every_builder_twice_in_two_folders_as_two_users_from_two_stores(
         again = theirs("--store", person.home / "other", "build", "--locked").out.strip()
     one = actions(first, tmp_path / "store", monkeypatch)
     two = actions(second, person.home / "other", monkeypatch)
-    assert {kind for kind, _, _ in one.values()} == set(KINDS) - {"unpack", "configure"}
+    assert {kind for kind, _, _ in one.values()} == set(KINDS) - {"unpack", "configure", "effects"}
     assert one.keys() == two.keys()
     for id, (_, document, result) in one.items():
         assert document == two[id][1], id

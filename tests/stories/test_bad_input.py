@@ -33,7 +33,7 @@ def said(ran: Ran, *words: str) -> None:
         (TINY + '[container]\nports = ["80808:80"]\n', ("stack.toml:6", "80808")),
         (TINY + "[image]\nlayers = 500\n", ("stack.toml:6", "layers")),
         ('[stack]\nname = "x"\n[base]\nstack = "../other"\n', ("stack.toml:4", "stack")),
-        ('[stack]\nname = "x"\n[stages.builder]\n', ("stages",)),
+        (TINY + "[stages.builder]\nimage = 1\n", ("stack.toml:6", "image")),
         ('[stack]\nname = "x"\n[base]\ndistro = "debian/bookworm"\nscratch = true\n', ("distro", "scratch")),
         ("\x1b]0;owned\x07 = 1\n", ("stack.toml:1",)),
     ],
