@@ -113,7 +113,8 @@ def attach(
     """
     first = container.state()
     with nullcontext(asked) if asked else Asked() as signals, LogReader(container.path("log")) as reader:
-        shown, done, healthy = (first.started if since is None else since) - 0.5, 0, first.health
+        # It may be healthy before anybody looks: that is news all the same.
+        shown, done, healthy = (first.started if since is None else since) - 0.5, 0, ""
         while True:
             state = container.state()
             if state.health != healthy and state.health in ("healthy", "unhealthy"):
