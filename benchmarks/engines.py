@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,11 +48,7 @@ def dockerd(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Engine]:
     environ = {"DOCKER_HOST": f"unix://{socket}", "DOCKER_BUILDKIT": "1", "DOCKER_CONFIG": str(folder / "config")}
     engine = Engine(("/usr/bin/docker",), environ)
     try:
-        deadline = time.monotonic() + 60
-        while not socket.exists() or engine("info", check=False).returncode:
-            if time.monotonic() > deadline or daemon.poll() is not None:
-                raise RuntimeError(f"dockerd did not come up:\n{(folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.1)
+        _until(lambda: socket.exists() and not engine("info", check=False).returncode, daemon, folder / "log")
         yield engine
     finally:
         daemon.terminate()
@@ -61,6 +57,15 @@ def dockerd(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Engine]:
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
+
+
+def _until(ready: Callable[[], bool], child: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait, a minute at most, for a server that was just started."""
+    deadline = time.monotonic() + 60
+    while not ready():
+        if time.monotonic() > deadline or child.poll() is not None:
+            raise RuntimeError(f"a server did not come up:\n{log.read_text()[-2000:]}")
+        time.sleep(0.05)
 
 
 def podman(folder: Path) -> Engine:
@@ -94,11 +99,7 @@ def registry(folder: Path) -> Iterator[str]:
     with open(folder / "log", "wb") as log:
         child = subprocess.Popen(["/usr/bin/docker-registry", "serve", folder / "config.yml"], stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 20
-        while not _listens(host):
-            if time.monotonic() > deadline or child.poll() is not None:
-                raise RuntimeError(f"docker-registry did not come up:\n{(folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.05)
+        _until(lambda: _listens(host), child, folder / "log")
         yield host
     finally:
         child.terminate()

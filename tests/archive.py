@@ -14,6 +14,7 @@ from email.utils import formatdate
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from tests.machine import need, run
 
@@ -145,9 +146,9 @@ class Handler(SimpleHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def __init__(self, made: Archive, *args: object, directory: str) -> None:
+    def __init__(self, made: Archive, *args: Any, directory: str) -> None:
         self.made = made
-        super().__init__(*args, directory=directory)  # type: ignore[arg-type]
+        super().__init__(*args, directory=directory)
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet: `asked` says what was asked."""

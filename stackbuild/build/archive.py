@@ -36,6 +36,7 @@ def unpack(archive: Path, name: str, scratch: Path) -> Path:
             else:
                 with _decompressed(file, start) as stream:
                     extract(stream, folder, whiteouts="file", name=name)
+    # NotImplementedError: what zipfile raises for a way of compressing that it does not know
     except (EOFError, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
         raise StepError(f"{name} cannot be unpacked", why=str(error)) from error
     except StackError as error:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from argparse import SUPPRESS, Action, ArgumentParser, Namespace
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from stackbuild import __version__
 from stackbuild.core.errors import Hint, UsageError
+
+if TYPE_CHECKING:
+    from argparse import _ActionsContainer
 
 COMMANDS = {
     "up": "build if needed, start the container, wait until it is healthy",
@@ -58,11 +61,11 @@ class Files(Action):
         namespace.file = namespace.files[0]
 
 
-def global_options(parser: ArgumentParser, *, top: bool) -> None:
+def global_options(parser: _ActionsContainer, *, top: bool) -> None:
     """The options of every command; they may stand before the command or after it."""
 
-    def add(*names: str, default: object = None, **more: object) -> None:
-        parser.add_argument(*names, default=default if top else SUPPRESS, **more)  # type: ignore[arg-type]
+    def add(*names: str, default: object = None, **more: Any) -> None:
+        parser.add_argument(*names, default=default if top else SUPPRESS, **more)
 
     add("-C", dest="directory", metavar="DIR", default=".", help="as if started in DIR")
     add("-f", "--file", action=Files, dest="file", metavar="FILE", default="",
@@ -98,7 +101,7 @@ def parse(argv: Sequence[str]) -> Namespace:
     if args.help:
         after = ["--help", *after]
     parser = Parser(prog=f"stackbuild {args.command}", description=COMMANDS[args.command], conflict_handler="resolve")
-    global_options(parser.add_argument_group("options of every command"), top=False)  # type: ignore[arg-type]
+    global_options(parser.add_argument_group("options of every command"), top=False)
     module = command_module(args.command)
     module.options(parser)
     return parser.parse_args(after, args)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import IO, cast
 
 from stackbuild.core.errors import HostError
 
@@ -278,7 +279,7 @@ def _feed(wait: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
         wait.modify(key.fileobj, selectors.EVENT_WRITE, rest)
     else:
         wait.unregister(key.fileobj)
-        key.fileobj.close()  # type: ignore[union-attr]
+        cast(IO[bytes], key.fileobj).close()  # what was registered is the pipe itself
 
 
 def _read(wait: selectors.BaseSelector, key: selectors.SelectorKey) -> int:

@@ -65,7 +65,8 @@ def in_child(function: Callable[[], T], seconds: float = SECONDS) -> T:
         raise HostError("the trial did not end")
     good, value = pickle.loads(data)
     if good:
-        return value  # type: ignore[no-any-return]
+        returned: T = value
+        return returned
     what, why, hints = value
     raise HostError(what, why=why, hints=hints)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import BinaryIO
 
 from stackbuild.core.digest import Digest, parse_digest
@@ -12,7 +13,7 @@ from stackbuild.oci.image import Image, open_image, read_small
 from stackbuild.oci.manifest import Index, Manifest, parse_document
 
 
-class LayoutView:
+class LayoutView(ABC):
     """Names and images of a layout; a folder and an archive say how its files are read.
 
     name: what the user calls it.
@@ -20,17 +21,17 @@ class LayoutView:
 
     name: str
 
+    @abstractmethod
     def small(self, file: str) -> bytes:
         """All of `oci-layout` or `index.json`, bounded. Raises NetworkError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def blob_size(self, digest: Digest) -> int | None:
         """Bytes of a blob as stored; None if it is not there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open_blob(self, blob: Descriptor) -> BinaryIO:
         """A blob's bytes as they are, its size checked. Raises NetworkError."""
-        raise NotImplementedError
 
     def index(self) -> Index:
         """The names. Raises NetworkError for what is no valid layout."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
-from stackbuild.core.digest import Digest, finish
+from stackbuild.core.digest import Digest
 from stackbuild.core.errors import HostError, NetworkError
 from stackbuild.core.files import host_error
 from stackbuild.oci.changes import OPAQUE, PREFIX, deleted_by, split
 from stackbuild.oci.compression import decompressed
+from stackbuild.oci.diff_id import DiffIdReader
 from stackbuild.oci.documents import shown
 from stackbuild.oci.tar_read import Member, TarReader
 from stackbuild.oci.tar_write import Entry
@@ -48,21 +48,6 @@ class _Counter:
         return data
 
 
-class _Hashed:
-    """A tar whose end is an error unless it has the promised digest."""
-
-    def __init__(self, stream: BinaryIO, diff_id: Digest, name: str) -> None:
-        self._stream, self._diff_id, self._name = stream, diff_id, name
-        self._hash = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self._hash.update(data)
-        if not data and size != 0 and finish(self._hash) != self._diff_id:
-            raise NetworkError(f"{self._name} has the wrong diff ID", why=f"it is not {self._diff_id}")
-        return data
-
-
 def extract(
     stream: BinaryIO,
     dest: Path,
@@ -87,7 +72,7 @@ def extract(
     counter = _Counter(stream)
     plain = decompressed(cast(BinaryIO, counter), name)
     if diff_id is not None:
-        plain = cast(BinaryIO, _Hashed(plain, diff_id, name))
+        plain = cast(BinaryIO, DiffIdReader(plain, diff_id, name))
     with TreeWriter(dest, name, links=whiteouts == "apply", devices=devices) as tree:
         job = _Extraction(tree, whiteouts, name, limits, counter)
         reader = TarReader(plain, name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from stackbuild.core.digest import CHUNK
 from stackbuild.core.errors import NetworkError
@@ -235,7 +235,7 @@ class TarReader:
         """The entry with what PAX records say; the last of a key counts, an empty value takes it back."""
         said = dict(records)
         xattrs = {key[len(_XATTR) :]: value for key, value in said.items() if key.startswith(_XATTR)}
-        changes: dict[str, object] = {"xattrs": xattrs} if xattrs else {}
+        changes: dict[str, Any] = {"xattrs": xattrs} if xattrs else {}
         for key, name in ((b"uid", "uid"), (b"gid", "gid"), (b"mtime", "mtime"), (b"size", "size")):
             if said.get(key):
                 changes[name] = self._integer(said[key])
@@ -248,7 +248,7 @@ class TarReader:
         for key in (b"GNU.sparse.size", b"GNU.sparse.realsize"):
             if said.get(key):
                 changes["size"] = self._integer(said[key])
-        return replace(entry, **changes)  # type: ignore[arg-type]  # each by its own type, above
+        return replace(entry, **changes)
 
     def _sparse_records(self, records: Records) -> Map | None:
         """The map of the GNU PAX formats 0.0 and 0.1."""

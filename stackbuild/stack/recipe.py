@@ -80,7 +80,6 @@ def wrong(param: Param, value: Any) -> str:
     from stackbuild.stack.mistakes import kind_of  # which knows all tables, this one too
 
     kind, words = _KINDS[param.type]
-    size: int
     if type(value) is not kind:
         return f"it must be {words}, and is {kind_of(value)}"
     if param.type == "choice" and value not in param.choices:
@@ -90,7 +89,7 @@ def wrong(param: Param, value: Any) -> str:
             return f"its items are text or numbers, not {kind_of(item)}"
         if param.pattern is not None and not re.fullmatch(param.pattern, str(item)):
             return f'"{item}" does not have the form {param.pattern}'
-    size = len(value) if hasattr(value, "__len__") else value  # type: ignore[assignment]
+    size = value if isinstance(value, int) else len(value) if isinstance(value, (str, list)) else 0
     unit = "" if isinstance(value, int) else " characters" if isinstance(value, str) else " items"
     if not isinstance(value, bool) and param.min is not None and size < param.min:
         return f"it must be at least {param.min}{unit}"

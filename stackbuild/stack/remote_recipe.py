@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,7 +180,7 @@ def push_recipe(folder: Path, reference: Reference, client: Client, annotations:
     for kind, content in ((CONFIG_TYPE, config), (LAYER_TYPE, data)):
         blob = Descriptor(kind, digest_of(content), len(content))
         if not registry.has_blob(reference.path, blob):
-            registry.upload(reference.path, blob, lambda content=content: io.BytesIO(content))  # type: ignore[misc]
+            registry.upload(reference.path, blob, partial(io.BytesIO, content))
         blobs.append(blob)
     manifest = make_manifest(blobs[0], blobs[1:], annotations)
     return registry.put_manifest(reference, manifest.raw, manifest.media_type)

@@ -6,8 +6,8 @@ import io
 from typing import BinaryIO
 
 from stackbuild.core.action import ActionResult, Blob
-from stackbuild.core.digest import Digest, HashingWriter, chunks
-from stackbuild.core.errors import NetworkError
+from stackbuild.core.digest import Digest
+from stackbuild.store.objects import receive
 
 
 class MemoryBlobs:
@@ -22,14 +22,7 @@ class MemoryBlobs:
     def put(self, source: BinaryIO, expected: Blob | None = None) -> Blob:
         """As `Blobs.put`."""
         data = io.BytesIO()
-        writer = HashingWriter(data)
-        for piece in chunks(source):
-            writer.write(piece)
-            if expected and writer.size > expected.size:
-                break
-        blob = Blob(writer.digest, writer.size)
-        if expected and blob != expected:
-            raise NetworkError(f"{expected.digest} is not what came", why=f"got {blob.size} bytes with {blob.digest}")
+        blob = receive(source, data, expected)
         self._kept[blob.digest] = data.getvalue()
         return blob
 

@@ -15,6 +15,19 @@ from stackbuild.core.paths import ensure
 from stackbuild.store.uses import Uses
 
 
+def receive(source: BinaryIO, target: BinaryIO, expected: Blob | None = None) -> Blob:
+    """Write a stream to its end, or until it is longer than expected. Raises NetworkError if it is another blob."""
+    writer = HashingWriter(target)
+    for piece in chunks(source):
+        writer.write(piece)
+        if expected and writer.size > expected.size:
+            break
+    blob = Blob(writer.digest, writer.size)
+    if expected and blob != expected:
+        raise NetworkError(f"{expected.digest} is not what came", why=f"got {blob.size} bytes with {blob.digest}")
+    return blob
+
+
 class ObjectStore:
     """`Blobs` of core/action.py in a folder. Any number of processes may read and write at once.
 
@@ -52,16 +65,7 @@ class ObjectStore:
         try:
             with tempfile.NamedTemporaryFile(dir=folder, prefix=".new-", delete=False) as file:
                 try:
-                    writer = HashingWriter(cast(BinaryIO, file))
-                    for piece in chunks(source):
-                        writer.write(piece)
-                        if expected and writer.size > expected.size:
-                            break
-                    blob = Blob(writer.digest, writer.size)
-                    if expected and blob != expected:
-                        raise NetworkError(
-                            f"{expected.digest} is not what came", why=f"got {blob.size} bytes with {blob.digest}"
-                        )
+                    blob = receive(source, cast(BinaryIO, file), expected)
                     file.flush()
                     os.fchmod(file.fileno(), 0o644)
                     os.rename(file.name, self.path(blob.digest))

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from stackbuild.build.scheduler import Scheduler, Tools
+from stackbuild.build.scheduler import Scheduler
 from stackbuild.build.slots import Count, Jobserver, Resources, resources
 from stackbuild.core.action import ActionResult
 from stackbuild.plan.forecast import forecast
 from stackbuild.plan.graph import Plan
 from stackbuild.plan.step import Step
 from tests.machine import REPOSITORY, need, run
-from tests.plan.fakes import Memory, Say
+from tests.plan.fakes import Memory, Say, tools
 
 MOST = 3
 
@@ -40,19 +40,14 @@ class Watched(Say):
         return super().perform(step, results)
 
 
-class Idle:
-    def cancel(self) -> None: ...
-
-
 def most_of(resources: Resources, kind: str, expected: int, count: int = 6) -> int:
     """How many of these independent steps ran at once."""
     watched = Watched(expected)
     watched.name = kind
     plan = Plan.of([Step(f"s{n}", kind, {"says": str(n)}, {}) for n in range(count)], [f"s{n}" for n in range(count)])
     memory = Memory()
-    tools = Tools({kind: watched}, memory, Idle(), None, lambda event: None)  # type: ignore[arg-type]
     look = forecast(plan, {kind: watched}, memory.lookup, memory.last)
-    Scheduler(plan, tools, resources=resources).build(look)
+    Scheduler(plan, tools(watched, memory), resources=resources).build(look)
     assert len(watched.ran) == count
     return watched.most
 
@@ -123,11 +118,10 @@ class Logged(Say):
 kind = Logged()
 plan = Plan.of([Step(f"s{n}", "say", {"says": str(n)}, {}) for n in range(6)], [f"s{n}" for n in range(6)])
 memory = Memory()
-tools = Tools({"say": kind}, memory, Idle(), None, lambda event: None)
 look = forecast(plan, {"say": kind}, memory.lookup, memory.last)
 allowed = resources(os.environ, asked=None, setting=0, sandboxes=0, downloads=0)
 assert isinstance(allowed.slots, Jobserver), allowed
-Scheduler(plan, tools, resources=allowed).build(look)
+Scheduler(plan, tools(kind, memory), resources=allowed).build(look)
 """
 
 

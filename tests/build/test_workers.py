@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,11 +18,11 @@ from stackbuild.core.action import Action, Room
 from tests.machine import wait_until
 
 
-def request(folder: Path, kind: str = "remove", params: object = None) -> Path:
+def request(folder: Path, kind: str = "remove", params: Mapping[str, Any] | None = None) -> Path:
     """An action that needs no tree, in a folder as the executor makes it."""
     for name in ("out", "scratch"):
         (folder / name).mkdir(parents=True)
-    action = Action(kind, params or {"nonsense": 1}, {}, (), (), "linux/amd64")  # type: ignore[arg-type]
+    action = Action(kind, params or {"nonsense": 1}, {}, (), (), "linux/amd64")
     (folder / "request.json").write_bytes(encode(action, Room({}, (), folder / "out", folder / "scratch")))
     return folder / "request.json"
 

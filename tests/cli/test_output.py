@@ -68,10 +68,16 @@ def test_no_escape_sequence_of_outside_text_reaches_the_terminal(field: str) -> 
     assert all(c.isprintable() or c == "\n" for c in render_error(error, color=False))
 
 
+class Terminal(io.StringIO):
+    """What a terminal answers."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def test_colours_only_on_a_terminal_that_wants_them() -> None:
     assert "\x1b" in render_error(FAILED, color=True) and "\x1b" not in render_error(FAILED, color=False)
-    tty = io.StringIO()
-    tty.isatty = lambda: True  # type: ignore[method-assign]  # what a terminal answers
+    tty = Terminal()
     assert wants_color(tty, {"TERM": "xterm"})
     assert not wants_color(tty, {"TERM": "xterm", "NO_COLOR": "1"}) and not wants_color(tty, {"TERM": "dumb"})
     assert not wants_color(io.StringIO(), {"TERM": "xterm"})

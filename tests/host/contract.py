@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,11 +25,11 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="sa
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 0x400, 0, 0, 0)  # cap_net_bind_service=ep, revision 2
 
 
-def script(text: str, **more: object) -> Command:
-    return Command(("sh", "-euc", text), ENV, **more)  # type: ignore[arg-type]
+def script(text: str, **more: Any) -> Command:
+    return Command(("sh", "-euc", text), ENV, **more)
 
 
-def sh(box: Box, text: str, **more: object) -> bytes:
+def sh(box: Box, text: str, **more: Any) -> bytes:
     """Run a script that must succeed; its output."""
     output: list[bytes] = []
     code = box.run(script(text, **more), output.append)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,9 @@ from stackbuild.host import seccomp
 PODMANS = Path("/usr/share/containers/seccomp.json")
 
 
-def under(profile: str, code: str, **options: object) -> str:
+def under(profile: str, code: str, **options: Any) -> str:
     """What Python code prints under a filter, loaded by a process without rights."""
-    program = seccomp.program(profile, **options)  # type: ignore[arg-type]
+    program = seccomp.program(profile, **options)
     loader = (
         "import ctypes, os, sys\nlibc = ctypes.CDLL(None, use_errno=True)\n"
         "def call(name, *a):\n    ctypes.set_errno(0)\n    return getattr(libc, name)(*a), ctypes.get_errno()\n"

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,16 +60,16 @@ def fetcher(tmp_path: Path) -> Fetcher:
     return made
 
 
-def source(made: Archive, **changes: object) -> Source:
+def source(made: Archive, **changes: Any) -> Source:
     plain = Source(made.url, "bookworm", ("main",), keys=Keys(files=(made.key,)), origin=HERE)
-    return replace(plain, **changes)  # type: ignore[arg-type]
+    return replace(plain, **changes)
 
 
-def opened(made: Archive, fetcher: Fetcher, clock: SystemClock | None = None, **changes: object) -> Repository:
+def opened(made: Archive, fetcher: Fetcher, clock: SystemClock | None = None, **changes: Any) -> Repository:
     return open_repositories([source(made, **changes)], "amd64", fetcher, clock)[0]
 
 
-def refused(made: Archive, fetcher: Fetcher, clock: SystemClock | None = None, **changes: object) -> NetworkError:
+def refused(made: Archive, fetcher: Fetcher, clock: SystemClock | None = None, **changes: Any) -> NetworkError:
     """The error, which names the place that the user can change; and nothing is kept that was not verified."""
     with pytest.raises(NetworkError) as found:
         opened(made, fetcher, clock, **changes)

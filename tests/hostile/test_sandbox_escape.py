@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,9 +36,9 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
         yield box
 
 
-def sh(box: Box, text: str, **more: object) -> tuple[int, str]:
+def sh(box: Box, text: str, **more: Any) -> tuple[int, str]:
     output: list[bytes] = []
-    code = box.run(Command(("sh", "-c", text), ENV, **more), output.append)  # type: ignore[arg-type]
+    code = box.run(Command(("sh", "-c", text), ENV, **more), output.append)
     return code, b"".join(output).decode(errors="replace")
 
 

@@ -8,6 +8,7 @@ import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,10 +22,10 @@ from tests.net.servers import Reply, Seen, serving
 DATA = bytes(range(256)) * 400
 
 
-def client(**more: object) -> tuple[Client, list[float]]:
+def client(**more: Any) -> tuple[Client, list[float]]:
     """A client that does not really wait, and the pauses that it would have made."""
     pauses: list[float] = []
-    return Client(sleep=pauses.append, policy=Policy(connect=5, read=5), **more), pauses  # type: ignore[arg-type]
+    return Client(sleep=pauses.append, policy=Policy(connect=5, read=5), **more), pauses
 
 
 def test_connections_are_kept_alive() -> None:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from stackbuild.packages.deb import preferences
 from stackbuild.packages.deb.catalogue import Catalogue
@@ -108,16 +109,16 @@ class Root:
         found = Catalogue("amd64", self.pairs, index, Policy(self.all_pins()), held(status)).candidate(name)
         return found.version if found else "(none)"
 
-    def ours(self, *requests: str, pins: Sequence[Pin] = (), **more: object) -> Change:
+    def ours(self, *requests: str, pins: Sequence[Pin] = (), **more: Any) -> Change:
         """What we would do. Raises StackError."""
         found = self.resolution(*requests, pins=pins, **more)
         return Change({p.package.name: p.package.version for p in found.packages}, names(found.removed))
 
-    def resolution(self, *requests: str, pins: Sequence[Pin] = (), **more: object) -> Resolution:
+    def resolution(self, *requests: str, pins: Sequence[Pin] = (), **more: Any) -> Resolution:
         question = Question(
             tuple(parse_request(r) for r in requests), "amd64", status=self.status.encode(), pins=self.all_pins(pins)
         )
-        return resolve_indexes(replace(question, **more), self.pairs)  # type: ignore[arg-type]
+        return resolve_indexes(replace(question, **more), self.pairs)
 
 
 def names(packages: Iterable[Package]) -> frozenset[str]:

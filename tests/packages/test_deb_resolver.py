@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from stackbuild.core.errors import ResolutionError, UsageError
@@ -18,9 +20,9 @@ ESSENTIAL = [
 ]
 
 
-def refusal(*args: object, **kwargs: object) -> ResolutionError:
+def refusal(*args: Any, **kwargs: Any) -> ResolutionError:
     with pytest.raises(ResolutionError) as found:
-        answer(*args, **kwargs)  # type: ignore[arg-type]
+        answer(*args, **kwargs)
     return found.value
 
 

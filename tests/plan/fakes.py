@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stackbuild.build.scheduler import Tools
 from stackbuild.core.action import ActionResult, Blob
 from stackbuild.core.digest import Digest, digest_of
 from stackbuild.core.errors import StepError
+from stackbuild.core.events import Listener, nobody
 from stackbuild.plan.step import Inputs, Step, basic_reads
 
 
@@ -53,6 +55,20 @@ class Memory:
 
     def last(self, step: Step) -> Inputs | None:
         return self.history.get(step.id)
+
+
+class Idle:
+    """An executor that has nothing to cancel: these kinds run in the scheduler's own threads."""
+
+    def cancel(self) -> None: ...
+
+
+def tools(kind: Any, memory: Memory, listener: Listener = nobody) -> Tools:
+    """What a scheduler of one such kind works with."""
+    idle: Any = Idle()
+    cache: Any = memory
+    folders: Any = None
+    return Tools({kind.name: kind}, cache, idle, folders, listener)
 
 
 def step(id: str, *needs: str, **params: Any) -> Step:

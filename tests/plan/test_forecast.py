@@ -6,20 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from stackbuild.build.scheduler import Scheduler, Tools
+from stackbuild.build.scheduler import Scheduler
 from stackbuild.build.slots import Count, Resources
 from stackbuild.core.errors import StepError, UsageError
 from stackbuild.core.events import Event, StepFailed
 from stackbuild.plan.forecast import Forecast, forecast
 from stackbuild.plan.graph import Plan
 from stackbuild.plan.reasons import NEVER, Reason
-from tests.plan.fakes import Memory, Say, step
-
-
-class Idle:
-    """An executor that has nothing to cancel: this kind runs in the scheduler's own threads."""
-
-    def cancel(self) -> None: ...
+from tests.plan.fakes import Memory, Say, step, tools
 
 
 class World:
@@ -35,8 +29,8 @@ class World:
     def build(self, plan: Plan, *, again: bool = False, keep_going: bool = False, jobs: int = 2) -> list[str]:
         """The steps that ran, sorted."""
         self.kind.ran.clear()
-        tools = Tools({"say": self.kind}, self.memory, Idle(), None, self.events.append)  # type: ignore[arg-type]
-        Scheduler(plan, tools, resources=Resources(Count(jobs), jobs, jobs), again=again, keep_going=keep_going).build(
+        made = tools(self.kind, self.memory, self.events.append)
+        Scheduler(plan, made, resources=Resources(Count(jobs), jobs, jobs), again=again, keep_going=keep_going).build(
             self.look(plan, again=again)
         )
         return sorted(self.kind.ran)

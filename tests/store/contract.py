@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -30,9 +31,10 @@ class Counting(io.BytesIO):
         return super().read(size)
 
 
-class BlobsContract:
+class BlobsContract(ABC):
+    @abstractmethod
     def make(self, folder: Path) -> Blobs:
-        raise NotImplementedError
+        """Empty ones."""
 
     @pytest.fixture
     def blobs(self, tmp_path: Path) -> Blobs:
@@ -92,11 +94,12 @@ class BlobsContract:
         assert blobs.open(blob_of(BIG)).read() == BIG
 
 
-class ActionCacheContract:
+class ActionCacheContract(ABC):
     RESULT = ActionResult({"layer": Blob(digest_of(b"l"), 1)}, {"diff_id": "sha256:0", "n": [1, None, "ü"]}, 1.5)
 
+    @abstractmethod
     def make(self, folder: Path) -> ActionCache:
-        raise NotImplementedError
+        """An empty one."""
 
     @pytest.fixture
     def cache(self, tmp_path: Path) -> ActionCache:

@@ -135,9 +135,9 @@ def _verify(app: App, args: Namespace) -> int:
 
 
 def _unpack(app: App, layers: list[Blob], form: str, into: Path) -> None:
-    from stackbuild.oci.tar_extract import extract
+    from stackbuild.oci.tar_extract import Whiteouts, extract
 
-    how = {"overlay": "device", "chroot": "file", "flat": "apply"}[form]
+    forms: dict[str, Whiteouts] = {"overlay": "device", "chroot": "file", "flat": "apply"}
     for blob in layers:
         with app.blobs.open(blob) as stream:
-            extract(stream, into, whiteouts=how, name=f"layer {blob.digest}")  # type: ignore[arg-type]
+            extract(stream, into, whiteouts=forms[form], name=f"layer {blob.digest}")

@@ -14,6 +14,7 @@ from stackbuild.core.events import BytesFetched, Listener
 from stackbuild.oci.compression import decompressed, detect
 from stackbuild.oci.config import parse_config
 from stackbuild.oci.descriptor import CONFIG, LAYER_OF, Descriptor, Platform
+from stackbuild.oci.diff_id import DiffIdReader
 from stackbuild.oci.documents import shown
 from stackbuild.oci.image import Image
 from stackbuild.oci.image import open_image as open_checked
@@ -103,7 +104,7 @@ def write_image(image: Image, rest: str, *, client: Client | None, listener: Lis
                 continue
             written[layer.diff_id] = f"{hex_of(layer.diff_id)}.tar"
             stored = layer.open()
-            tar = _Checked(decompressed(stored, image.name), layer.diff_id, image.name)
+            tar = DiffIdReader(decompressed(stored, image.name), layer.diff_id, f"{image.name}: a layer")
             try:
                 sent += archive.stream(written[layer.diff_id], cast(BinaryIO, tar))
                 for _ in chunks(stored):  # its end checks the blob's digest
@@ -126,21 +127,3 @@ def _repo_tag(reference: str) -> str:
     if "@" in reference or not _NAME.match(whole.rpartition(":")[0]):
         raise UsageError(f"`{shown(reference)}` is not a name that docker can load", why="the form is NAME[:TAG]")
     return whole
-
-
-class _Checked:
-    """A tar whose end is an error unless its SHA-256 is the diff ID."""
-
-    def __init__(self, stream: BinaryIO, diff_id: Digest, name: str) -> None:
-        self._stream, self._diff_id, self._name = stream, diff_id, name
-        self._hash = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self._hash.update(data)
-        if not data and finish(self._hash) != self._diff_id:
-            raise NetworkError(
-                f"{self._name} has a layer with another diff ID than its config says",
-                why=f"expected {self._diff_id}, got {finish(self._hash)}",
-            )
-        return data

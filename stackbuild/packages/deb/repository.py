@@ -99,7 +99,8 @@ def open_release(source: Source, fetcher: Fetcher, now: float) -> tuple[Source, 
     else:
         release = _verified(fresh[0], source, name, now)
         before = _date_of(old, source, name, now)
-        if before is not None and release.date is not None and release.date < before.date:  # type: ignore[operator]
+        kept = before.date if before is not None else None
+        if before is not None and kept is not None and release.date is not None and release.date < kept:
             fetcher.listener(Note(f"{source.base} offers an older index than before: the newer one is kept", "warning"))
             release = before
         else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -54,24 +55,25 @@ class Made:
     scratch: Path
 
 
-class ExecutorContract:
+class ExecutorContract(ABC):
     in_process: ClassVar[bool]
 
+    @abstractmethod
     def make(self, folder: Path) -> Made:
-        raise NotImplementedError
+        """An executor over an empty folder."""
 
     @pytest.fixture
     def made(self, tmp_path: Path) -> Made:
         return self.make(tmp_path)
 
-    def run(self, made: Made, action: Action, **more: object) -> ActionResult:
+    def run(self, made: Made, action: Action, **more: Any) -> ActionResult:
         output: list[bytes] = []
         result = made.executor.run(
             action,
             Places(),
             in_process=self.in_process,
             output=output.append,
-            **more,  # type: ignore[arg-type]
+            **more,
         )
         assert not b"".join(output)
         return result

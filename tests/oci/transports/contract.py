@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 import pytest
 
 from stackbuild.core.errors import NetworkError, StackError
+from stackbuild.oci.descriptor import Descriptor
 from stackbuild.oci.image import Image
 from stackbuild.oci.transports import copy, open_source
 from stackbuild.oci.validate import image_mistakes
@@ -24,7 +26,7 @@ def damaged(image: Image) -> Image:
     """The same image, but the last layer's blob has a byte changed."""
     last = image.manifest.layers[-1]
 
-    def fetch(blob):  # type: ignore[no-untyped-def]
+    def fetch(blob: Descriptor) -> BinaryIO:
         stream = image.fetch(blob)
         if blob.digest != last.digest:
             return stream
@@ -35,11 +37,12 @@ def damaged(image: Image) -> Image:
     return replace(image, fetch=fetch)
 
 
-class TransportContract:
+class TransportContract(ABC):
     keeps_manifest: ClassVar[bool] = True
 
+    @abstractmethod
     def place(self, tmp_path: Path) -> str:
-        raise NotImplementedError
+        """Where an image goes, with its prefix."""
 
     def stored(self, tmp_path: Path) -> bytes | None:
         """The bytes at the place, where they are to be the same each time."""
