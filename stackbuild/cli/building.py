@@ -20,6 +20,7 @@ from stackbuild.core.origin import Origin
 if TYPE_CHECKING:
     from stackbuild.build.image import BuiltImage
     from stackbuild.build.scheduler import Tools
+    from stackbuild.build.slots import Resources
     from stackbuild.cli.wiring import App
     from stackbuild.core.action import ActionResult
     from stackbuild.lock.lock import Lock
@@ -85,22 +86,14 @@ def build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
 
 
 def _build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
-    from stackbuild.build.image import announce, carry_out, image_of
-    from stackbuild.build.slots import resources
+    from stackbuild.build.image import carry_out
     from stackbuild.cli.kinds import history
     from stackbuild.cli.remote_cache import share
     from stackbuild.plan.estimate import Ran
 
     if getattr(args, "fail_if_run", False):
         forbid(work.forecast)
-    if args.jobs is not None and args.jobs < 1:
-        raise UsageError("-j needs a number from 1 up")
-    said = work.stack.build
-    allowed = resources(
-        app.environ, asked=args.jobs, setting=said.jobs, sandboxes=said.sandboxes, downloads=said.downloads
-    )
-    if allowed.note:
-        app.listener(Note(allowed.note))
+    allowed = allowed_for(app, work.stack, args)
     started = time.monotonic()
     app.listener(PhaseStarted("build"))
     for path, origin in work.stack.overrides():
@@ -124,12 +117,35 @@ def _build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
     _tell_skipped(app, work, results)
     if any(work.plan.steps[goal].kind != "assemble" for goal in work.plan.goals):
         return None
-    image = image_of(work.plan, results, app.blobs, work.stack.name)
-    app.layout.add(image.document, tag=f"{work.stack.name}:latest")
-    announce(image, work.tools)
+    image = named(app, work, results)
     history(app).add(work.forecast, ran, image.digest)
     _remember(app, work, image, args)
     _keep_to_size(app, work.stack)
+    return image
+
+
+def allowed_for(app: App, stack: Stack, args: Namespace) -> Resources:
+    """What a build may use at once, by -j, the stack's `[build]` and make. Raises UsageError."""
+    from stackbuild.build.slots import resources
+
+    if args.jobs is not None and args.jobs < 1:
+        raise UsageError("-j needs a number from 1 up")
+    said = stack.build
+    found = resources(
+        app.environ, asked=args.jobs, setting=said.jobs, sandboxes=said.sandboxes, downloads=said.downloads
+    )
+    if found.note:
+        app.listener(Note(found.note))
+    return found
+
+
+def named(app: App, work: Work, results: Mapping[str, ActionResult]) -> BuiltImage:
+    """The image that the plan's goals made, under its name in the store."""
+    from stackbuild.build.image import announce, image_of
+
+    image = image_of(work.plan, results, app.blobs, work.stack.name)
+    app.layout.add(image.document, tag=f"{work.stack.name}:latest")
+    announce(image, work.tools)
     return image
 
 

@@ -199,14 +199,9 @@ def _carry_out(app: App, args: Namespace, made: Joined) -> tuple[Mapping[str, An
     import time
 
     from stackbuild.build.image import carry_out
-    from stackbuild.build.slots import resources
+    from stackbuild.cli.building import allowed_for
 
-    if args.jobs is not None and args.jobs < 1:
-        raise UsageError("-j needs a number from 1 up")
-    said = next(iter(made.works.values()))[1].stack.build
-    allowed = resources(
-        app.environ, asked=args.jobs, setting=said.jobs, sandboxes=said.sandboxes, downloads=said.downloads
-    )
+    allowed = allowed_for(app, next(iter(made.works.values()))[1].stack, args)
     started = time.monotonic()
     app.listener(PhaseStarted("build"))
     failed: dict[str, StackError] = {}
@@ -222,8 +217,7 @@ def _outcome(
     name: str, args: Namespace, made: Joined, results: Mapping[str, Any], failed: Mapping[str, StackError]
 ) -> Outcome:
     """Name and send the image of one stack."""
-    from stackbuild.build.image import announce, image_of
-    from stackbuild.cli.building import send
+    from stackbuild.cli.building import named, send
     from stackbuild.cli.remote_cache import share
 
     app, work = made.works[name]
@@ -231,12 +225,11 @@ def _outcome(
     if any(goal not in results for goal in goals):
         needed = made.plan.needed_by(goals)
         return Outcome(name, error=next(error for step, error in failed.items() if step in needed))
-    share(app, replace(work, plan=replace(made.plan, goals=goals), forecast=made.forecast), results)
+    work = replace(work, plan=replace(made.plan, goals=goals), forecast=made.forecast)
+    share(app, work, results)
     if any(made.plan.steps[goal].kind != "assemble" for goal in goals):
         return Outcome(name)
-    image = image_of(replace(made.plan, goals=goals), results, app.blobs, work.stack.name)
-    app.layout.add(image.document, tag=f"{work.stack.name}:latest")
-    announce(image, work.tools)
+    image = named(app, work, results)
     try:
         return Outcome(name, image, sent=send(app, work.stack, image, args.to, push=args.push))
     except StackError as error:

@@ -132,17 +132,18 @@ class SandboxContract:
 
     def test_a_timeout_ends_the_command_and_all_it_started(self, tiny: Path, tmp_path: Path) -> None:
         with self.box(tmp_path, tiny) as box:
-            start = time.monotonic()
+            start, long = time.monotonic(), seconds_of_our_own()
             with pytest.raises(StepError, match=r"did not end: killed after 0\.3 seconds"):
-                box.run(script("trap '' TERM; setsid sleep 43210 & sleep 43210", timeout=0.3), lambda data: None)
+                box.run(script(f"trap '' TERM; setsid sleep {long} & sleep {long}", timeout=0.3), lambda data: None)
             assert time.monotonic() - start < 10
-        assert not running("43210")
+        assert not running(long)
 
     def test_nothing_that_a_command_left_behind_lives_on(self, tiny: Path, tmp_path: Path) -> None:
         with self.box(tmp_path, tiny) as box:
-            text = "sleep 54321 & setsid sleep 54321 & (setsid sh -c 'trap \"\" TERM HUP; sleep 54321 & wait' &) ; true"
-            sh(box, text)
-            assert not running("54321")
+            long = seconds_of_our_own()
+            nap = f"sleep {long}"
+            sh(box, f"{nap} & setsid {nap} & (setsid sh -c 'trap \"\" TERM HUP; {nap} & wait' &) ; true")
+            assert not running(long)
 
     def test_too_much_output_is_an_error(self, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("stackbuild.host.sandbox.limits.OUTPUT", 100_000)
@@ -378,6 +379,11 @@ class SandboxContract:
             box.insert([more], 2)
             assert sh(box, "stat -c %a /d /e") == b"750\n711\n"
             assert names(box.changes()) == (["d", "d/x", "e"], [])
+
+
+def seconds_of_our_own() -> str:
+    """A long time for `sleep` that no other test run on this machine says: processes are looked for by it."""
+    return str(10_000_000 + os.getpid())
 
 
 def running(word: str) -> bool:
