@@ -94,6 +94,11 @@ class Ran:
         return f"$ {' '.join(self.argv)}\n{self.out}{self.err}\n-> {self.code} after {self.seconds:.1f} s"
 
 
+def imported(ran: Ran) -> set[str]:
+    """The modules that a process started with PYTHONPROFILEIMPORTTIME loaded."""
+    return {line.rpartition("|")[2].strip() for line in ran.err.splitlines() if line.startswith("import time:")}
+
+
 def run(
     argv: Sequence[str | Path],
     *,

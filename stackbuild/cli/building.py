@@ -220,6 +220,7 @@ def _tell_skipped(app: App, work: Work, results: Mapping[str, ActionResult]) -> 
 def _remember(app: App, work: Work, image: BuiltImage, args: Namespace) -> None:
     """Keep what this build read, so that the next one can tell by `stat` that there is nothing to do."""
     from stackbuild.cli import fast
+    from stackbuild.cli.sending import Sending
 
     blobs = [Digest(layer["digest"]) for result in image.layers for layer in _layers(result)]
     blobs += [manifest.digest for manifest in image.manifests]
@@ -230,7 +231,12 @@ def _remember(app: App, work: Work, image: BuiltImage, args: Namespace) -> None:
         read=[*work.stack.read, *app.project_files.looked_at],
         written=[work.stack.lock_file, *(app.blobs.path(digest) for digest in blobs)],
         variables=work.stack.variables,
-        result={"name": f"{image.name}:latest", "digest": image.digest, "size": image.size},
+        result={
+            "name": f"{image.name}:latest",
+            "digest": image.digest,
+            "size": image.size,
+            "sending": Sending.of(work.stack).to_json(),
+        },
     )
 
 
@@ -258,23 +264,12 @@ def metadata(image: BuiltImage) -> dict[str, Any]:
     }
 
 
-def destinations(stack: Stack, to: Sequence[str], *, push: bool) -> tuple[str, ...]:
-    """Each place of --to and, with `push`, of push.to. Raises UsageError if nothing says where to push."""
-    if push and not stack.push.to:
-        raise UsageError(
-            "there is nowhere to push to",
-            where=stack.origin("push", "to"),
-            why="push.to is empty",
-            hints=[Hint('set it: [push] to = ["registry.example.com/team/name:tag"]'), Hint("or use --to REF")],
-        )
-    return tuple(dict.fromkeys([*to, *(stack.push.to if push else ())]))
-
-
 def send(app: App, stack: Stack, image: BuiltImage, to: Sequence[str], *, push: bool) -> tuple[str, ...]:
     """Write the image to each of its destinations. Returns the places."""
     from stackbuild.cli.network import copy_out
+    from stackbuild.cli.sending import destinations
 
-    places = destinations(stack, to, push=push)
+    places = destinations(to, stack.push.to, stack.origin("push", "to"), push=push)
     for place in places:
         copy_out(app, image.digest, place)
     return places

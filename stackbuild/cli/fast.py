@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from stackbuild import __version__
 from stackbuild.core import paths, stamps
 
 if TYPE_CHECKING:
+    from stackbuild.cli.sending import Sending
     from stackbuild.run.container import Container
 
 MARGIN_NS = 50_000_000  # a file system's clock may tick slower than ours
@@ -37,9 +38,12 @@ ONCE = (
 """Options with which a command does more, or something else, than bring the image or the lock up to date."""
 
 
-def words(args: Namespace, environ: Mapping[str, str]) -> list[str] | None:
-    """All that decides a build and is neither a file nor a named variable; None: the long way must be gone."""
-    if len(getattr(args, "files", ())) > 1 or any(getattr(args, name, None) for name in ONCE):
+def words(args: Namespace, environ: Mapping[str, str], more: Sequence[str] = ONCE) -> list[str] | None:
+    """All that decides a build and is neither a file nor a named variable; None: the long way must be gone.
+
+    more: options that ask for more than the stamp can tell of.
+    """
+    if len(getattr(args, "files", ())) > 1 or any(getattr(args, name, None) for name in more):
         return None
     if any(getattr(args, name, None) is not None for name in ("update", "vendor")):  # [] and "" say something too
         return None
@@ -73,6 +77,17 @@ def current(args: Namespace, environ: Mapping[str, str]) -> stamps.Stamp | None:
         return None
     stamp = stamps.read(stamps.place(store_of(args, environ).stamps, said))
     return stamp if stamp is not None and stamp.current(environ) else None
+
+
+def sending(args: Namespace, environ: Mapping[str, str]) -> Sending | None:
+    """What a `push` needs of the settings, if nothing that the last build read has changed since."""
+    from stackbuild.cli.sending import Sending
+
+    said = words(args, environ, ())
+    stamp = None if said is None else stamps.read(stamps.place(store_of(args, environ).stamps, said))
+    if stamp is None or "sending" not in stamp.result or not stamp.current(environ):
+        return None
+    return Sending.from_json(stamp.result["sending"])
 
 
 def run(args: Namespace, environ: Mapping[str, str]) -> int | None:
@@ -162,7 +177,7 @@ def remember(
     read: files that decide the build; one that changed since `started` may have been read before it changed, so
     there is no stamp then. written: what the build itself made or checked (the lock, blobs).
     """
-    said = words(args, environ)
+    said = words(args, environ, ("target",))  # whatever else was asked for, it is up to date now
     if said is None:
         return
     before = stamps.take(read, environ, list(variables), dict(result))

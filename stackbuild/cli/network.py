@@ -13,10 +13,12 @@ from stackbuild.core.errors import Hint, NetworkError, UsageError
 from stackbuild.core.events import BytesFetched, ImagePushed, Note, PhaseFinished, PhaseStarted
 
 if TYPE_CHECKING:
+    from stackbuild.cli.sending import Host
     from stackbuild.cli.wiring import App
     from stackbuild.core.digest import Digest
     from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock
     from stackbuild.net.client import Answer, Client, Policy
+    from stackbuild.oci.reference import Reference
     from stackbuild.packages.fetch import Fetcher
     from stackbuild.packages.source import Source
     from stackbuild.plan.step import Step
@@ -44,7 +46,7 @@ def make_client(app: App, policy: Policy | None = None) -> Client:
     )
 
 
-def _ca(table: Registry) -> str:
+def _ca(table: Registry | Host) -> str:
     return os.path.expanduser(table.ca) if table.ca else ""
 
 
@@ -159,11 +161,22 @@ def copy_out(app: App, digest: Digest, place: str) -> None:
             hints=[Hint("set image.platforms to one platform, or build one with --set")],
         )
     if image.origin is None and app.has_project:
-        from stackbuild.cli.remote_cache import sibling
-
-        image = replace(image, origin=sibling(app))
+        image = replace(image, origin=_sibling(app))
     app.listener(PhaseStarted("push"))
     started = time.monotonic()
     copied = copy(image, place, client=app.client, events=app.listener)
     app.listener(ImagePushed(place, copied.digest, copied.sent, copied.skipped))
     app.listener(PhaseFinished("push", time.monotonic() - started))
+
+
+def _sibling(app: App) -> Reference | None:
+    """The repository of the remote cache, which may have the layers of an image that is pushed to the same registry."""
+    from stackbuild.cli.sending import Sending
+    from stackbuild.oci.reference import parse_reference
+
+    asked = (getattr(app.args, "cache_to", None), getattr(app.args, "cache_from", None))
+    known = app.sending or Sending.of(app.stack())
+    try:
+        return next((parse_reference(word) for word in (*asked, *known.caches) if word), None)
+    except UsageError:
+        return None

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from stackbuild.cli.building import Work
     from stackbuild.cli.wiring import App
     from stackbuild.core.action import ActionResult
-    from stackbuild.oci.reference import Reference
 
 
 def make_remote_cache(app: App) -> RemoteCache | None:
@@ -41,24 +40,6 @@ def make_remote_cache(app: App) -> RemoteCache | None:
         keys,
         fetch=runs,
     )
-
-
-def sibling(app: App) -> Reference | None:
-    """The repository of the remote cache, which may have the layers of an image that is pushed to the same registry."""
-    from stackbuild.core.errors import UsageError
-    from stackbuild.oci.reference import parse_reference
-
-    said = app.stack().build.cache
-    args = app.args
-    words = [
-        getattr(args, "cache_to", None),
-        getattr(args, "cache_from", None),
-        *((said.to, said.from_) if said else ()),
-    ]
-    try:
-        return next((parse_reference(word) for word in words if word), None)
-    except UsageError:
-        return None
 
 
 def _place(app: App, text: str | None, key: str) -> Place | None:

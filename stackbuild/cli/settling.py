@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stackbuild.core import paths
 
 if TYPE_CHECKING:
+    from stackbuild.cli.sending import Host
     from stackbuild.cli.wiring import App
     from stackbuild.core.digest import Digest
     from stackbuild.core.origin import Origin
@@ -84,8 +85,10 @@ def _plain_client(app: App) -> Client:
     return make_client(app)
 
 
-def registries(app: App) -> Mapping[str, Registry]:
+def registries(app: App) -> Mapping[str, Registry | Host]:
     """`[registries]` as far as it is settled: a base image is looked up with what is known before it is read."""
+    if app.sending is not None:
+        return app.sending.registries
     if app.before_base is not None:
         return app.before_base.registries
     if app.settling or not app.has_project:

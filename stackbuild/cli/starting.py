@@ -47,9 +47,9 @@ def _built_image(app: App, args: Namespace) -> Ready:
     return _spec(app, work.stack, image.config, image.digest), folders_of(image, work.tools)
 
 
-def last_build(app: App, stack: Stack) -> tuple[str, Digest]:
-    """Name and digest of the stack's image in the store. Raises UsageError if there is none."""
-    name = f"{stack.name}:latest"
+def last_build(app: App, stack: str) -> tuple[str, Digest]:
+    """Name and digest of the image in the store of the stack of that name. Raises UsageError if there is none."""
+    name = f"{stack}:latest"
     if (app.layout.path / "index.json").exists():
         for tag, descriptor in app.layout.images():
             if tag == name:
@@ -62,7 +62,7 @@ def _last_image(app: App) -> Ready:
 
     stack = app.stack()
     app.protect()
-    name, _ = last_build(app, stack)
+    name, _ = last_build(app, stack.name)
     digest, config, folders = image_config_and_folders(app, name)
     return _spec(app, stack, config, digest), folders
 

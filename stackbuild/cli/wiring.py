@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from stackbuild.build.executors.workers import Workers
     from stackbuild.build.project_files import ProjectFiles
     from stackbuild.build.remote_cache import RemoteCache
+    from stackbuild.cli.sending import Host, Sending
     from stackbuild.lock.lock import Lock, LockFile
     from stackbuild.net.client import Client
     from stackbuild.oci.layout import Layout
@@ -155,7 +156,10 @@ class App:
         """The settled stack of this command."""
         return self._stack
 
-    def registries(self) -> Mapping[str, Registry]:
+    sending: Sending | None = None
+    """What is known of the settings without settling: a stamp kept it."""
+
+    def registries(self) -> Mapping[str, Registry | Host]:
         """The `[registries]` tables that count: the stack's with those of the user and the site; else these alone."""
         from stackbuild.cli.settling import registries
 

@@ -69,7 +69,7 @@ class Pools:
     def __init__(self, proxies: Proxies, settings: Mapping[str, HostSettings], connect: float, read: float) -> None:
         self._proxies, self._settings = proxies, settings
         self._connect, self._read = connect, read
-        self._managers: dict[tuple[str, HostSettings], PoolManager] = {}
+        self._managers: dict[tuple[str, str, HostSettings], PoolManager] = {}
         self._lock = threading.Lock()
 
     def send(self, method: str, url: Url, headers: Mapping[str, str], body: Any, proxy: str | None) -> BaseHTTPResponse:
@@ -100,18 +100,19 @@ class Pools:
         elif proxy.upper() == "DIRECT":  # apt's word
             proxy = ""
         trust = self._settings.get(f"{url.host}:{url.port}") or self._settings.get(url.host) or HostSettings()
-        key = (proxy, trust if url.scheme == "https" else HostSettings())
+        key = (url.scheme, proxy, trust if url.scheme == "https" else HostSettings())
         with self._lock:
             if key not in self._managers:
                 self._managers[key] = self._make(*key)
             return self._managers[key]
 
-    def _make(self, proxy: str, trust: HostSettings) -> PoolManager:
+    def _make(self, scheme: str, proxy: str, trust: HostSettings) -> PoolManager:
         import urllib3
 
         if trust.insecure:  # the settings said so; a warning for each request would go to stderr past our events
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        common: dict[str, Any] = {"num_pools": 16, "maxsize": 8, "ssl_context": _context(trust)}
+        tls = scheme == "https" or proxy.startswith("https:")  # to read all certificates takes a twentieth of a second
+        common: dict[str, Any] = {"num_pools": 16, "maxsize": 8, "ssl_context": _context(trust) if tls else None}
         if not proxy:
             return urllib3.PoolManager(**common)
         if proxy.startswith("socks"):

@@ -46,16 +46,21 @@ class Registry:
         self._auth = Auth(host, client, plain=self._plain)
 
     def ping(self) -> None:
-        """Find out how it speaks: https, else (where that is allowed) plain http. Raises NetworkError."""
+        """Find out how it speaks: https, else (where that is allowed) plain http. Raises NetworkError.
+
+        On this machine the other way round: nobody can listen, and TLS costs more than all the rest of a push.
+        """
         if self._known:
             return
-        for scheme in ("https", "http"):
+        first, second = ("http", "https") if is_loopback(self.host) else ("https", "http")
+        for scheme in (first, second):
             self._base = f"{scheme}://{self.host}"
             try:
-                with self._client.send("GET", f"{self._base}/v2/", auth="", repeat=scheme == "http"):
-                    break
+                with self._client.send("GET", f"{self._base}/v2/", auth="", repeat=scheme == second) as answer:
+                    if scheme == second or answer.status != 400:  # what a server with TLS says to plain HTTP
+                        break
             except NetworkError:
-                if scheme == "http":
+                if scheme == second:
                     raise
         self._known = True
 
@@ -116,10 +121,10 @@ class Registry:
             )
         return found
 
-    def find_manifest(self, reference: Reference) -> Manifest | Index | None:
-        """As `manifest`; None if there is none."""
+    def find_manifest(self, reference: Reference, actions: str = "pull") -> Manifest | Index | None:
+        """As `manifest`; None if there is none. actions: what is to be done next, so that one token does for all."""
         url = f"/v2/{reference.path}/manifests/{reference.version}"
-        with self._send("GET", url, reference.path, headers={"accept": _ACCEPT}) as answer:
+        with self._send("GET", url, reference.path, actions, headers={"accept": _ACCEPT}) as answer:
             if answer.status == 404:
                 return None
             if answer.status != 200:

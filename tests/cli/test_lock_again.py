@@ -11,7 +11,7 @@ import pytest
 from stackbuild.lock.lock import LockFile
 from tests.archive import Archive, archive, stack_of
 from tests.conftest import Stackbuild
-from tests.machine import Ran, wait_until
+from tests.machine import Ran, imported, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +21,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
         found.package("app", depends="lib")
         found.publish()
         yield found
-
-
-def imported(ran: Ran) -> set[str]:
-    """The modules that a process started with PYTHONPROFILEIMPORTTIME loaded."""
-    return {line.rpartition("|")[2].strip() for line in ran.err.splitlines() if line.startswith("import time:")}
 
 
 def test_lock_again_reads_nothing_heavy_and_no_stale_answer(made: Archive, stackbuild: Stackbuild) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from stackbuild.net.pools import HostSettings
 from stackbuild.oci.reference import parse_reference
 from stackbuild.oci.registry import Registry
 from stackbuild.oci.transports import copy, open_source
+from tests.machine import run
 from tests.oci.transports.contract import source
 from tests.peers.registry import free_port, running_registry
 
@@ -69,3 +71,46 @@ def test_tags_are_listed_and_a_missing_image_is_named(tmp_path: Path, registry: 
     assert not there.has_manifest(parse_reference(f"{registry}/tags/app:c"))
     with pytest.raises(NetworkError, match="tags/app:c does not exist"):
         open_source(f"{registry}/tags/app:c")
+
+
+class Noting(Client):
+    """A client that knows what it was asked."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.asked: list[str] = []
+
+    def send(self, method: str, url: str, **more: Any) -> Any:
+        self.asked.append(f"{method} {url.partition('/v2/')[2].partition('?')[0].partition('/uploads/')[0]}")
+        return super().send(method, url, **more)
+
+
+def test_what_the_tag_has_is_not_asked_for_again_and_what_was_lost_is_sent(tmp_path: Path, registry: str) -> None:
+    image = source(tmp_path)
+    place = f"docker://{registry}/again/app:1"
+    client = Noting()
+    assert copy(image, place, client=client).skipped == 0
+    assert sum(asked.startswith("HEAD ") for asked in client.asked) == len(image.blobs)
+    client.asked.clear()
+    assert copy(image, place, client=client).sent == 0
+    assert client.asked == ["GET ", "GET again/app/manifests/1", "PUT again/app/manifests/1"]
+
+    lost = image.manifest.layers[0]
+    with client.send("DELETE", f"http://{registry}/v2/again/app/blobs/{lost.digest}", auth="") as answer:
+        assert answer.status == 202
+    assert copy(image, place, client=client).sent == lost.size
+    assert open_source(place).layers[0].open().read()
+
+
+def test_a_registry_of_this_machine_may_speak_tls_all_the_same(tmp_path: Path) -> None:
+    names = ["-keyout", "key.pem", "-out", "cert.pem", "-addext", "subjectAltName=IP:127.0.0.1"]
+    argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    run([*argv, "-subj", "/CN=here", *names], cwd=tmp_path)
+    with running_registry(tmp_path, f"  tls: {{certificate: {tmp_path}/cert.pem, key: {tmp_path}/key.pem}}") as host:
+        client = Client(settings={host: HostSettings(ca=str(tmp_path / "cert.pem"))})
+        image = source(tmp_path)
+        copy(image, f"docker://{host}/tls/app:1", client=client)
+        assert open_source(f"docker://{host}/tls/app:1", client=client).digest == image.digest
+        there = Registry(host, client)
+        there.ping()
+        assert there._base == f"https://{host}"

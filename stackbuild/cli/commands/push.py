@@ -17,14 +17,17 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(app: App, args: Namespace) -> None:
-    from stackbuild.cli.building import destinations
+    from stackbuild.cli import fast
     from stackbuild.cli.network import copy_out
     from stackbuild.cli.results import Sent
+    from stackbuild.cli.sending import Sending, destinations
     from stackbuild.cli.starting import last_build
 
-    stack = app.stack()
-    places = destinations(stack, args.to, push=not args.to)
-    name, digest = last_build(app, stack)
+    app.sending = fast.sending(args, app.environ)
+    known = app.sending or Sending.of(app.stack())
+    where = None if known.to or args.to else app.stack().origin("push", "to")
+    places = destinations(args.to, known.to, where, push=not args.to)
+    name, digest = last_build(app, known.name)
     for place in places:
         copy_out(app, digest, place)
     app.show(Sent(name, digest, places))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, cast
 
+from stackbuild.core.digest import Digest
 from stackbuild.core.errors import NetworkError, UsageError
 from stackbuild.core.events import BytesSent, Listener
 from stackbuild.net.client import Client
@@ -15,11 +16,11 @@ from stackbuild.oci.descriptor import Descriptor, Platform
 from stackbuild.oci.image import Image
 from stackbuild.oci.image import open_image as open_checked
 from stackbuild.oci.layout import Copied
-from stackbuild.oci.manifest import Index
+from stackbuild.oci.manifest import Index, Manifest
 from stackbuild.oci.reference import Reference, parse_reference
 from stackbuild.oci.registry import Registry
 
-_AT_ONCE = 3
+_AT_ONCE = 6
 _BASE_NAME = "org.opencontainers.image.base.name"
 
 
@@ -49,23 +50,48 @@ def _open(place: Reference, reference: Reference, client: Client, platform: Plat
 
 
 def write_image(image: Image, rest: str, *, client: Client | None, listener: Listener) -> Copied:
-    """Blobs that are not there yet, then the manifest. Blobs of the same registry are mounted, not sent."""
+    """Blobs that are not there yet, then the manifest. Blobs of the same registry are mounted, not sent.
+
+    What the tag names now has its blobs there: no question about each. A registry that lost some refuses the manifest.
+    """
     reference = parse_reference(rest.removeprefix("//"))
     if reference.digest is not None and reference.digest != image.digest:
         raise UsageError(f"{reference} cannot be pushed", why=f"the image has the digest {image.digest}")
     registry = Registry(reference.host, client or Client())
     registry.ping()
-    mount_from = _sibling(image, reference)
+    known = _blobs_of(registry, reference)
+    send = partial(_send, image, registry, reference, _sibling(image, reference), listener)
+    sent = _all(send, [blob for blob in image.blobs if blob.digest not in known])
+    manifest = image.manifest
+    try:
+        registry.put_manifest(reference, manifest.raw, manifest.media_type)
+    except NetworkError:
+        if known.isdisjoint(blob.digest for blob in image.blobs):
+            raise
+        sent += _all(send, image.blobs)
+        registry.put_manifest(reference, manifest.raw, manifest.media_type)
+    whole = sum(blob.size for blob in image.blobs)
+    return Copied(sent, whole - sent, image.digest)
+
+
+def _blobs_of(registry: Registry, reference: Reference) -> set[Digest]:
+    """The blobs of the image that the reference names now."""
+    try:
+        found = registry.find_manifest(reference, "pull,push")
+    except NetworkError:  # not an image that we understand; what else is wrong, the next request says too
+        return set()
+    return {blob.digest for blob in (*found.layers, found.config)} if isinstance(found, Manifest) else set()
+
+
+def _all(send: Callable[[Descriptor], int], blobs: Sequence[Descriptor]) -> int:
+    """Send some at a time. Returns the bytes that went over."""
     with ThreadPoolExecutor(_AT_ONCE, "push") as pool:
-        jobs = [pool.submit(_send, image, blob, registry, reference, mount_from, listener) for blob in image.blobs]
+        jobs = [pool.submit(send, blob) for blob in blobs]
         try:
-            sent = sum(job.result() for job in jobs)
+            return sum(job.result() for job in jobs)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    registry.put_manifest(reference, image.manifest.raw, image.manifest.media_type)
-    whole = sum(blob.size for blob in image.blobs)
-    return Copied(sent, whole - sent, image.digest)
 
 
 def _sibling(image: Image, reference: Reference) -> str:
@@ -82,7 +108,7 @@ def _sibling(image: Image, reference: Reference) -> str:
 
 
 def _send(
-    image: Image, blob: Descriptor, registry: Registry, reference: Reference, mount_from: str, listener: Listener
+    image: Image, registry: Registry, reference: Reference, mount_from: str, listener: Listener, blob: Descriptor
 ) -> int:
     """Bytes that had to be sent for a blob to be there."""
     if registry.has_blob(reference.path, blob):
