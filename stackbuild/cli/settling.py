@@ -47,7 +47,7 @@ def settle_project(app: App) -> Stack:
 def _pins(app: App) -> Mapping[str, Digest]:
     """The lock's digests of remote recipes; none if this command is to move them."""
     from stackbuild.lock.lock import LockFile
-    from stackbuild.stack.levels import Question
+    from stackbuild.stack.question import Question
 
     if app.args.command == "lock" and app.args.update == []:
         return {}
@@ -92,7 +92,8 @@ def registries(app: App) -> Mapping[str, Registry | Host]:
     if app.before_base is not None:
         return app.before_base.registries
     if app.settling or not app.has_project:
-        from stackbuild.stack.levels import Question, machine_registries
+        from stackbuild.stack.levels import machine_registries
+        from stackbuild.stack.question import Question
 
         return machine_registries(
             Question(Path(), user_config=paths.user_config(app.environ), site_config=paths.site_config())

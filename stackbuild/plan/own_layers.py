@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from stackbuild.core.origin import Origin
 from stackbuild.plan.step import Step
-from stackbuild.stack.image_tables import Layer
+from stackbuild.stack.settled import as_tree
 from stackbuild.stack.stack import Stack
+
+if TYPE_CHECKING:
+    from stackbuild.stack.image_tables import Layer
 
 
 def layer_steps(
@@ -54,7 +57,7 @@ class _Steps:
             return [self._step(f"run/{layer.name}", "run", self._run(), tree=self._below, layer=True)]
         if layer.action == "fetch":
             return self._fetch()
-        values = layer.model_dump(mode="json", by_alias=True, exclude_none=True)[layer.action]
+        values = as_tree(layer)[layer.action]
         picks = self._picks(values) if layer.action == "copy" else {}
         made = self._with_facet(layer.action, {layer.action: values}, {role: step.id for role, step in picks.items()})
         return [*picks.values(), *made]
@@ -132,7 +135,7 @@ class _Steps:
             "env": dict(layer.env),
             "network": layer.network,
             "inputs": list(layer.inputs),
-            "caches": [cache.model_dump(mode="json") for cache in layer.caches],
+            "caches": as_tree(layer.caches),
             "secrets": list(layer.secrets),
             **self._common,
         }

@@ -13,6 +13,7 @@ from stackbuild.plan.grouping import groups
 from stackbuild.plan.own_layers import layer_steps
 from stackbuild.plan.sharing import shared
 from stackbuild.plan.step import STAGE, Step, plain_id
+from stackbuild.stack.settled import as_tree
 from stackbuild.stack.stack import Stack
 
 MERGED_USR = {name: f"usr/{name}" for name in ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")}
@@ -226,7 +227,7 @@ class PlatformPlanner:
     def _users(self, base: tuple[str, ...]) -> None:
         if not self._stack.users:
             return
-        users = {name: user.model_dump(mode="json") for name, user in self._stack.users.items()}
+        users = as_tree(self._stack.users, absent=True)
         params = {
             "users": users,
             "compression": self._stack.image.compression,

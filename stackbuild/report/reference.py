@@ -13,7 +13,7 @@ from stackbuild.report.settings import toml_value
 from stackbuild.stack.document import OF_THE_MACHINE, Document
 from stackbuild.stack.keys import inside, is_free, is_list_of_tables, keys_of
 from stackbuild.stack.levels import engine_said
-from stackbuild.stack.table import kebab
+from stackbuild.stack.settled import kebab
 
 _HEAD = """\
 # stack.toml

@@ -7,15 +7,17 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stackbuild.core.digest import digest_of
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.host.syscalls import CAPABILITIES
 from stackbuild.run.spec import DEFAULT_CAPABILITIES, DEFAULT_PATH, Health, Limits, Mount, Port, RuntimeSpec
 from stackbuild.settings.levels import Level
-from stackbuild.stack.container_tables import Container
 from stackbuild.stack.stack import Stack
+
+if TYPE_CHECKING:
+    from stackbuild.stack.container_tables import Container
 
 
 def runtime_spec(

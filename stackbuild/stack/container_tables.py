@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from stackbuild.stack.image_tables import User, one_of
+from stackbuild.stack.quantities import Ulimit, parse_ulimit
 from stackbuild.stack.table import (
     UNSAID,
     Argument,
@@ -29,26 +28,6 @@ from stackbuild.stack.table import (
 
 HEALTH_KINDS = ("http", "tcp", "test")
 RLIMITS = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
-
-
-@dataclass(frozen=True, slots=True)
-class Ulimit:
-    """A resource limit of setrlimit(2); -1 is unlimited."""
-
-    soft: int
-    hard: int
-
-
-def parse_ulimit(value: Any) -> Ulimit:
-    """1024, "1024:2048", "unlimited". Raises ValueError."""
-    words = str(value).split(":")
-    if len(words) > 2 or not all(re.fullmatch(r"[0-9]{1,18}|-1|unlimited", word) for word in words):
-        raise ValueError(f'not a limit: "{value}"; write 1024, "1024:2048" or "unlimited"')
-    numbers = [-1 if word == "unlimited" else int(word) for word in words]
-    soft, hard = numbers[0], numbers[-1]
-    if hard != -1 and (soft == -1 or soft > hard):
-        raise ValueError(f'"{value}": the soft limit is above the hard one')
-    return Ulimit(soft, hard)
 
 
 def _rlimit(name: Any) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.settings.flatten import Key
 from stackbuild.stack.git import Git
-from stackbuild.stack.levels import Question, engine_said
+from stackbuild.stack.levels import engine_said
 from stackbuild.stack.place import Place, Saying
+from stackbuild.stack.question import Question
 from stackbuild.stack.render import Distro, has_conditions, has_templates, platform_names, render_tree
 
 

@@ -11,8 +11,8 @@ from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.origin import Origin
 from stackbuild.settings.flatten import Key
 from stackbuild.settings.levels import Level
-from stackbuild.stack.levels import Question
 from stackbuild.stack.place import Place, Saying, shown_path
+from stackbuild.stack.question import Question
 from stackbuild.stack.reader import read_text
 
 

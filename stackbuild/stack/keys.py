@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from stackbuild.stack.document import Document, RecipeDocument
-from stackbuild.stack.table import kebab
+from stackbuild.stack.settled import kebab
 
 
 def inside(kind: Any, part: str | int) -> Any:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,38 +23,8 @@ from stackbuild.stack.merge_rules import RULES, UNIQUE
 from stackbuild.stack.mistakes import mistakes_of, near_keys
 from stackbuild.stack.overrides import from_environment, from_options
 from stackbuild.stack.place import Place, Saying, file_said, shown_path
+from stackbuild.stack.question import Question
 from stackbuild.stack.table import project_path
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is to be settled: a stack file and all that may say something about it.
-
-    sets: KEY=VALUE of each --set. environ: the caller's environment. user_config, site_config: they need not exist.
-    """
-
-    file: Path
-    profiles: Sequence[str] = ()
-    sets: Sequence[str] = ()
-    environ: Mapping[str, str] = field(default_factory=dict)
-    user_config: Path | None = None
-    site_config: Path | None = None
-
-    @property
-    def project(self) -> Path:
-        return Path(os.path.abspath(self.file)).parent
-
-    def profile(self, name: str) -> Path:
-        """stack.PROFILE.toml beside stack.toml."""
-        if self.file.suffix == ".toml":
-            return self.file.with_name(f"{self.file.stem}.{name}.toml")
-        return self.file.with_name(f"{self.file.name}.{name}.toml")
-
-    @property
-    def lock_file(self) -> Path:
-        """stack.lock, stack.PROFILE.lock; of another file F: F.lock."""
-        stem = "stack" if self.file.name == "stack.toml" else self.file.name
-        return self.project / ".".join([stem, *self.profiles, "lock"])
 
 
 def engine_said() -> Saying:

@@ -14,6 +14,7 @@ from stackbuild.core.modes import apply_mode, check_mode
 __all__ = [
     "Port",
     "Tmpfs",
+    "Ulimit",
     "Volume",
     "apply_mode",
     "check_mode",
@@ -22,6 +23,7 @@ __all__ = [
     "parse_port",
     "parse_seconds",
     "parse_tmpfs",
+    "parse_ulimit",
     "parse_volume",
 ]
 
@@ -185,3 +187,23 @@ def parse_tmpfs(value: str) -> Tmpfs:
     if container_path(target).strip("/") == "":
         raise ValueError("a tmpfs cannot be mounted on /")
     return Tmpfs(target, size, mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Ulimit:
+    """A resource limit of setrlimit(2); -1 is unlimited."""
+
+    soft: int
+    hard: int
+
+
+def parse_ulimit(value: object) -> Ulimit:
+    """1024, "1024:2048", "unlimited". Raises ValueError."""
+    words = str(value).split(":")
+    if len(words) > 2 or not all(re.fullmatch(r"[0-9]{1,18}|-1|unlimited", word) for word in words):
+        raise ValueError(f'not a limit: "{value}"; write 1024, "1024:2048" or "unlimited"')
+    numbers = [-1 if word == "unlimited" else int(word) for word in words]
+    soft, hard = numbers[0], numbers[-1]
+    if hard != -1 and (soft == -1 or soft > hard):
+        raise ValueError(f'"{value}": the soft limit is above the hard one')
+    return Ulimit(soft, hard)

@@ -24,12 +24,14 @@ from stackbuild.stack.find_recipe import Remote, shelves
 from stackbuild.stack.image_level import image_said
 from stackbuild.stack.image_tables import ACTIONS, BASE_KINDS, OF_RUN
 from stackbuild.stack.keys import description, is_free, kind_at
-from stackbuild.stack.levels import Question, engine_said, files_said, overrides_said, validate
+from stackbuild.stack.levels import engine_said, files_said, overrides_said, validate
 from stackbuild.stack.merge_rules import RULES
 from stackbuild.stack.mistakes import mistakes_of
 from stackbuild.stack.place import Saying
+from stackbuild.stack.question import Question
+from stackbuild.stack.settled import settled
 from stackbuild.stack.skipping import without_scripts
-from stackbuild.stack.stack import Stack
+from stackbuild.stack.stack import TABLES, Stack
 from stackbuild.stack.stages import checked, stages_of
 from stackbuild.stack.uses import Used, uses_of
 
@@ -122,7 +124,14 @@ def _stack(
         variables=(*document.stack.env, *variables),
         recipes=dict(sorted(pinned.items())),
     )
-    return replace(stack, stages=stages_of(stack, document.stages)) if document.stages else checked(stack)
+    stack = replace(stack, stages=stages_of(stack, document.stages)) if document.stages else checked(stack)
+    return _plain(stack)
+
+
+def _plain(stack: Stack) -> Stack:
+    """The same with no model of pydantic left in it."""
+    tables = {name: settled(getattr(stack, name)) for name in TABLES}
+    return replace(stack, **tables, stages={name: _plain(stage) for name, stage in stack.stages.items()})
 
 
 def _all_rendered(

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stackbuild.core.digest import Digest
 from stackbuild.core.origin import Origin
 from stackbuild.settings.levels import Level
 from stackbuild.settings.setting import Path as Key
 from stackbuild.settings.setting import Settings, beneath
-from stackbuild.stack.container_tables import Container
-from stackbuild.stack.image_tables import Base, Build, Image, Layer, Packages, Push, Registry, Source, UserTable
 from stackbuild.stack.place import shown_path
+
+if TYPE_CHECKING:  # settled, each is a SettledTable of the same fields: no reader of a stack needs pydantic
+    from stackbuild.stack.container_tables import Container
+    from stackbuild.stack.image_tables import Base, Build, Image, Layer, Packages, Push, Registry, Source, UserTable
 
 IN_THE_IMAGE = ("stack", "base", "packages", "users", "layer", "stages", "image")
 """Tables that decide what is in the image."""
+
+TABLES = ("base", "packages", "users", "layers", "image", "push", "container", "build", "registries", "sources")
+"""Attributes of a Stack that hold the settled tables."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,15 +17,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict, WithJsonSch
 from stackbuild.core.modes import check_mode
 from stackbuild.stack import quantities as q
 from stackbuild.stack.request import Request, parse_request
+from stackbuild.stack.settled import kebab
 
 UNSAID: Any = None
 T = TypeVar("T")
 Several = Annotated[tuple[T, ...], Strict(False)]  # an array of TOML, as a value that nobody can change
-
-
-def kebab(name: str) -> str:
-    """The TOML key of a field: "read_only" -> "read-only", "from_" -> "from"."""
-    return name.rstrip("_").replace("_", "-")
 
 
 class Table(BaseModel):

@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 
 from stackbuild.core.modes import apply_mode, check_mode
-from stackbuild.stack.container_tables import Ulimit, parse_ulimit
 from stackbuild.stack.quantities import (
     Port,
     Tmpfs,
+    Ulimit,
     Volume,
     parse_bytes,
     parse_expose,
     parse_port,
     parse_seconds,
     parse_tmpfs,
+    parse_ulimit,
     parse_volume,
 )
 

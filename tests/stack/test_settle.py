@@ -12,8 +12,10 @@ import pytest
 
 from stackbuild.core.errors import UsageError
 from stackbuild.report.settings import OneSetting, SettledStack
+from stackbuild.stack.document import Document
 from stackbuild.stack.settle import settle
 from stackbuild.stack.stack import Stack, read_files
+from stackbuild.stack.table import Table
 
 PROJECT = """\
 [stack]
@@ -74,10 +76,12 @@ def test_a_stack_of_four_lines_has_a_default_for_everything_else(world: World) -
     assert stack.container.healthcheck.kind is None
     assert stack.packages.install == ()
     assert stack.lock_file == world.folder / "stack.lock"
-    for model in (stack.packages, stack.image, stack.container, stack.build, stack.push):
-        for name, field in type(model).model_fields.items():
+    for name in ("packages", "image", "container", "build", "push"):
+        model = Document.model_fields[name].annotation
+        assert isinstance(model, type) and issubclass(model, Table)
+        for key, field in model.model_fields.items():
             if "None" not in str(field.annotation) and field.default is None:
-                assert getattr(model, name) is not None, f"{type(model).__name__}.{name} has no default"
+                assert getattr(getattr(stack, name), key) is not None, f"{name}.{key} has no default"
 
 
 def test_each_level_wins_over_those_below_it(world: World) -> None:
