@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from stackbuild.cli.sending import Sending
     from stackbuild.run.container import Container
 
-MARGIN_NS = 50_000_000  # a file system's clock may tick slower than ours
 ONCE = (
     "target",
     "secret",
@@ -181,9 +180,8 @@ def remember(
     if said is None:
         return
     before = stamps.take(read, environ, list(variables), dict(result))
-    for signature in before.files.values():
-        if signature is not None and max(signature[3:]) >= started - MARGIN_NS:
-            return
+    if not before.older_than(started):
+        return
     made = stamps.take(written, environ, (), {})
     stamps.write(
         stamps.place(store_of(args, environ).stamps, said), replace(before, files={**before.files, **made.files})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stackbuild.core.digest import Digest
@@ -64,20 +62,9 @@ def settled_limit(app: App) -> int | None:
     """[build] max-cache-size of the project, else of the user's and the site's config alone."""
     if app.has_project:
         return app.stack().build.max_cache_size
-    from stackbuild.core import paths
-    from stackbuild.stack.settle import settle
+    from stackbuild.cli.settling import settle_nothing
 
-    with tempfile.TemporaryDirectory(prefix="stackbuild-") as folder:
-        file = Path(folder, "stack.toml")
-        file.write_text('[stack]\nname = "none"\n[base]\nscratch = true\n')
-        stack = settle(
-            file,
-            sets=tuple(app.args.sets or ()),
-            environ=app.environ,
-            user_config=paths.user_config(app.environ),
-            site_config=paths.site_config(),
-        )
-    return stack.build.max_cache_size
+    return settle_nothing(app).build.max_cache_size
 
 
 def keep_to_size(app: App, limit: int | None) -> Pruned | None:

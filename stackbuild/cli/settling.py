@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,42 +17,76 @@ if TYPE_CHECKING:
     from stackbuild.net.client import Client
     from stackbuild.stack.find_recipe import Fetched, Remote
     from stackbuild.stack.image_tables import Registry
+    from stackbuild.stack.question import Question
     from stackbuild.stack.stack import Stack
 
 
 def settle_project(app: App) -> Stack:
     """The settled stack of this command. A base image is looked up for its config: in the lock, else where it is."""
-    from stackbuild.stack.settle import settle
-
-    question: dict[str, Any] = {
-        "profiles": app.args.profile or (),
-        "sets": app.args.sets or (),
-        "environ": app.environ,
-        "user_config": paths.user_config(app.environ),
-        "site_config": paths.site_config(),
-        "pins": _pins(app),
-        "remote": remote_recipes(app),
-    }
+    question = _question(app, app.project_file, profiles=app.args.profile or ())
+    pins = _pins(app, question)
     app.settling = True
-    stack = settle(app.project_file, **question)
+    stack = _settled(app, question, pins=pins)
     app.settling = False
     app.before_base = stack
     if stack.base.image:
         from stackbuild.cli.base_image import base_config
 
-        config = base_config(app, stack)
-        stack = settle(app.project_file, image_level=config, **question)
+        stack = _settled(app, question, pins=pins, image_level=base_config(app, stack))
     return stack
 
 
-def _pins(app: App) -> Mapping[str, Digest]:
+def settle_nothing(app: App, sets: Sequence[str] = ()) -> Stack:
+    """A stack of nothing, in which only the engine, the site, the user and the command line have a say."""
+    from stackbuild import stack
+
+    return _settled(app, _question(app, Path(stack.__file__).with_name("nothing.toml"), sets=sets))
+
+
+def _question(app: App, file: Path, profiles: Sequence[str] = (), sets: Sequence[str] = ()) -> Question:
+    from stackbuild.stack.question import Question
+
+    sets = (*(app.args.sets or ()), *sets)
+    return Question(file, tuple(profiles), sets, app.environ, paths.user_config(app.environ), paths.site_config())
+
+
+def _settled(
+    app: App,
+    question: Question,
+    pins: Mapping[str, Digest] | None = None,
+    image_level: Mapping[str, Any] | None = None,
+) -> Stack:
+    """As an earlier command settled it, if nothing has changed since; else settled now, and kept."""
+    from stackbuild.stack.kept import KeptStacks, words_of
+
+    kept = KeptStacks(app.paths.stamps / "settled")
+    words = words_of(question, pins or {}, image_level)
+    if (stack := kept.get(words, app.environ)) is not None:
+        return stack
+    from stackbuild.stack.settle import settle
+
+    started = time.time_ns()
+    stack = settle(
+        question.file,
+        profiles=question.profiles,
+        sets=question.sets,
+        environ=question.environ,
+        user_config=question.user_config,
+        site_config=question.site_config,
+        image_level=image_level,
+        pins=pins,
+        remote=remote_recipes(app),
+    )
+    kept.put(words, app.environ, stack, started)
+    return stack
+
+
+def _pins(app: App, question: Question) -> Mapping[str, Digest]:
     """The lock's digests of remote recipes; none if this command is to move them."""
     from stackbuild.lock.lock import LockFile
-    from stackbuild.stack.question import Question
 
     if app.args.command == "lock" and app.args.update == []:
         return {}
-    question = Question(app.project_file, tuple(app.args.profile or ()))
     lock = LockFile(question.lock_file).read()
     moving = app.args.update or () if app.args.command == "lock" else ()
     return {name: digest for name, digest in (lock.recipes if lock else {}).items() if name not in moving}

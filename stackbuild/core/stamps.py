@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 VERSION = 1
+MARGIN_NS = 50_000_000  # a file system's clock may tick slower than ours
 
 
 def signature(path: str) -> list[int] | None:
@@ -41,6 +42,10 @@ class Stamp:
             signature(path) == before for path, before in self.files.items()
         )
 
+    def older_than(self, started: int) -> bool:
+        """Whether no file has changed since `started`, ns since the epoch: one that did may have been read before."""
+        return all(one is None or max(one[3:]) < started - MARGIN_NS for one in self.files.values())
+
 
 def take(paths: Iterable[Path | str], environ: Mapping[str, str], names: Sequence[str], result: Any) -> Stamp:
     """A stamp of these files and variables as they are now."""
@@ -69,10 +74,10 @@ def read(path: Path) -> Stamp | None:
         return None
 
 
-def write(path: Path, stamp: Stamp) -> None:
+def write(path: Path, stamp: Stamp, mode: int = 0o644) -> None:
     """Replace a stamp. It may be lost (the next run is then slower), never half-made."""
     from stackbuild.core.files import write_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     tree = {"v": VERSION, "files": dict(stamp.files), "env": dict(stamp.env), "result": dict(stamp.result)}
-    write_file(path, json.dumps(tree).encode())
+    write_file(path, json.dumps(tree).encode(), mode=mode)

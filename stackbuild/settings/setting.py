@@ -44,6 +44,9 @@ class Reset:
     def __repr__(self) -> str:
         return "RESET"
 
+    def __reduce__(self) -> str:
+        return "RESET"  # there is one, and it is compared by `is`
+
 
 RESET = Reset()
 

@@ -7,7 +7,6 @@ import os
 import re
 import secrets
 import sys
-import tempfile
 from argparse import REMAINDER, ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,24 +78,14 @@ def run(app: App, args: Namespace) -> int:
 
 def settings(app: App, args: Namespace) -> Stack:
     """A stack of nothing, whose container only the engine, the site, the user and this command line have a say in."""
-    from stackbuild.core import paths
-    from stackbuild.stack.settle import settle
+    from stackbuild.cli.settling import settle_nothing
 
     said: dict[str, Any] = {key: getattr(args, key) for key, _, _ in _LISTS + _MORE if getattr(args, key)}
     said |= {key: getattr(args, key) for key in _WORDS if getattr(args, key) is not None}
     env = environment(args.env, dict(app.environ))
     sets = [f"container.{key}={json.dumps(value)}" for key, value in said.items()]
     sets += [f"container.env.{json.dumps(key)}={json.dumps(value)}" for key, value in env.items()]
-    with tempfile.TemporaryDirectory(prefix="stackbuild-") as folder:
-        file = Path(folder, "stack.toml")
-        file.write_text('[stack]\nname = "run"\n[base]\nscratch = true\n')
-        return settle(
-            file,
-            sets=(*(app.args.sets or ()), *sets),
-            environ=app.environ,
-            user_config=paths.user_config(app.environ),
-            site_config=paths.site_config(),
-        )
+    return settle_nothing(app, sets)
 
 
 def _stem(reference: str) -> str:
