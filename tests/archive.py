@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -46,24 +46,31 @@ class Archive:
         name: str,
         version: str = "1.0",
         depends: str = "",
-        files: dict[str, str] | None = None,
+        files: Mapping[str, str | Path] | None = None,
         architecture: str = "all",
+        to: Path | None = None,
     ) -> Path:
-        """Add a package; `files`: path -> text, executable. Call `publish` after the last one."""
+        """Add a package; `files`: path -> text or a file to copy, executable. Call `publish` after the last one.
+
+        to: another folder than the archive's pool. A path below DEBIAN/ is a maintainer script.
+        """
         tree = self.folder / "build" / f"{name}_{version}_{architecture}"
         for path, text in (files or {f"usr/bin/{name}": f"#!/bin/sh\necho {name} {version}\n"}).items():
             target = tree / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text)
+            target.write_text(text) if isinstance(text, str) else shutil.copy(text, target)
             target.chmod(0o755)
         control = f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n"
         control += "Maintainer: Nobody <nobody@example.com>\n"
         control += f"Depends: {depends}\n" if depends else ""
-        (tree / "DEBIAN").mkdir()
+        (tree / "DEBIAN").mkdir(exist_ok=True)
         (tree / "DEBIAN/control").write_text(control + "Priority: optional\nSection: misc\nDescription: a test\n")
-        (self.folder / "pool").mkdir(exist_ok=True)
-        deb = self.folder / f"pool/{name}_{version}_{architecture}.deb"
+        folder = to or self.folder / "pool"
+        folder.mkdir(parents=True, exist_ok=True)
+        deb = folder / f"{name}_{version}_{architecture}.deb"
         run([need("dpkg-deb"), "--root-owner-group", "-Zgzip", "-b", tree, deb])
+        if to is not None:  # the next one of this name is another one
+            shutil.rmtree(tree)
         return deb
 
     def publish(self, *, valid_for: float = 86400, signed: bool = True, suite: str = "bookworm") -> None:

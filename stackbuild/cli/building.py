@@ -221,6 +221,7 @@ def _remember(app: App, work: Work, image: BuiltImage, args: Namespace) -> None:
     """Keep what this build read, so that the next one can tell by `stat` that there is nothing to do."""
     from stackbuild.cli import fast
     from stackbuild.cli.sending import Sending
+    from stackbuild.lock.local import read_by
 
     blobs = [Digest(layer["digest"]) for result in image.layers for layer in _layers(result)]
     blobs += [manifest.digest for manifest in image.manifests]
@@ -228,7 +229,7 @@ def _remember(app: App, work: Work, image: BuiltImage, args: Namespace) -> None:
         args,
         app.environ,
         started=app.started,
-        read=[*work.stack.read, *app.project_files.looked_at],
+        read=[*read_by(work.stack), *app.project_files.looked_at],
         written=[work.stack.lock_file, *(app.blobs.path(digest) for digest in blobs)],
         variables=work.stack.variables,
         result={

@@ -84,7 +84,11 @@ def download(app: App, step: Step) -> None:
 
     fetch = fetcher(app)
     package, part, stage = _locked(app, step.platform)[step.params["sha256"]]
-    if not take(app.stack().project, app.lock.vendor, package, fetch):
+    if package.local:
+        from stackbuild.lock.local import take as take_local
+
+        take_local(app.stack().project, package, fetch)
+    elif not take(app.stack().project, app.lock.vendor, package, fetch):
         fetch.fetch([wanted(package, part, _sources(app, stage), fetch)], step.id)
 
 
@@ -97,7 +101,7 @@ def fill_vendor(app: App, lock: Lock, before: Lock | None) -> None:
     missing = []
     for platform in lock.platforms:
         for package, part, stage in _locked(app, platform).values():
-            if not take(stack.project, lock.vendor, package, fetch, trusting=False):
+            if not package.local and not take(stack.project, lock.vendor, package, fetch, trusting=False):
                 missing.append(wanted(package, part, _sources(app, stage), fetch))
     fetch.fetch(missing)
     count, gone = fill(stack.project, lock, fetch, before)

@@ -16,6 +16,7 @@ from stackbuild.core.stamps import signature
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
     from stackbuild.run.container import Container
+    from stackbuild.stack.stack import Stack
 
 PAUSE = 0.3  # seconds between two looks
 SHARE = 20  # a look may take one twentieth of the time
@@ -65,13 +66,22 @@ def _files_of(app: App) -> tuple[set[str], set[str]]:
     written: set[Path] = set()
     if "_stack" in known:
         stack = app.stack()
-        read.update(stack.read)
+        read.update(_read_by(stack))
         written.add(stack.lock_file)
     else:  # it could not be settled: a recipe or profile beside the stack file may mend it
         read.update(_beside(app.project_file.parent))
     if "project_files" in known:
         read.update(app.project_files.looked_at)
     return set(map(str, read | written)), set(map(str, written))
+
+
+def _read_by(stack: Stack) -> Iterable[Path]:
+    from stackbuild.lock.local import read_by
+
+    try:
+        return read_by(stack)
+    except StackError:  # a package file is missing: its name may come back
+        return [*stack.read, *(stack.project / r.path for r in stack.packages.install if r.path)]
 
 
 def _beside(folder: Path) -> Iterable[Path]:

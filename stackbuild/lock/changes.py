@@ -11,9 +11,10 @@ from stackbuild.lock.lock import Lock, PlatformLock
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One package of one platform. before, after: versions, "" where it is not there.
+    """One package of one platform. before, after: versions, "" where it is not there; equal if only the bytes differ.
 
     security: the version that came is from an archive of security updates. stage: "" is the image itself.
+    file: where in the project the new version is, "" if it is from an archive.
     """
 
     platform: str
@@ -22,9 +23,13 @@ class Change:
     after: str
     security: bool = False
     stage: str = ""
+    file: str = ""
 
     def __str__(self) -> str:
         word = (", security" if self.security else "") + (f" (stage {self.stage})" if self.stage else "")
+        word = (f" (./{self.file})" if self.file else "") + word
+        if self.before and self.before == self.after:
+            return f"{self.name} {self.after} with other content{word}"
         if self.before and self.after:
             return f"{self.name} {self.before} → {self.after}{word}"
         return f"+ {self.name} {self.after}{word}" if self.after else f"- {self.name} {self.before}"
@@ -37,6 +42,7 @@ class Change:
             "after": self.after or None,
             "security": self.security,
             **({"stage": self.stage} if self.stage else {}),
+            **({"file": self.file} if self.file else {}),
         }
 
 
@@ -133,16 +139,18 @@ def changes(old: Lock | None, new: Lock) -> Iterator[Change]:
 
 
 def _changes(platform: str, stage: str, old: PlatformLock, new: PlatformLock) -> Iterator[Change]:
-    before = {p.name: p.version for p in old.packages}
-    after = {p.name: p.version for p in new.packages}
+    before = {p.name: p for p in old.packages}
+    after = {p.name: p for p in new.packages}
+    secure = {a.id for a in new.archives if "-security" in a.suite + a.codename}
     for name in sorted(before | after):
-        if before.get(name) != after.get(name):
-            security = _is_security(new, name)
-            yield Change(platform, name, before.get(name, ""), after.get(name, ""), security, stage)
-
-
-def _is_security(platform: PlatformLock, name: str) -> bool:
-    """Whether the locked version comes from an archive of security updates, by its Suite or Codename."""
-    package = platform.package(name)
-    ids = {a.id for a in platform.archives if (a.suite + a.codename).find("-security") >= 0}
-    return package is not None and package.archive in ids
+        one, other = before.get(name), after.get(name)
+        if (one and (one.version, one.sha256)) != (other and (other.version, other.sha256)):
+            yield Change(
+                platform,
+                name,
+                one.version if one else "",
+                other.version if other else "",
+                other is not None and other.archive in secure,
+                stage,
+                other.path if other is not None and other.local else "",
+            )

@@ -6,12 +6,13 @@ from typing import Any
 
 from stackbuild.core.action import canonical
 from stackbuild.core.digest import Digest, digest_of
+from stackbuild.lock.local import local_files
 from stackbuild.lock.lock import Lock
 from stackbuild.stack.stack import Stack
 
 
 def questions(stack: Stack) -> dict[str, Any]:
-    """All of a stack that a lock depends on, as JSON values (DESIGN, section 6)."""
+    """All of a stack that a lock depends on, as JSON values (DESIGN, section 6). Raises UsageError."""
     base, packages = stack.base, stack.packages
     said: dict[str, Any] = {
         "base": {key: value for key in ("distro", "image", "scratch") if (value := getattr(base, key, None))},
@@ -36,6 +37,8 @@ def questions(stack: Stack) -> dict[str, Any]:
             [name, pin.release or "", pin.version or "", pin.origin or "", pin.priority]
             for name, pin in packages.pin.items()
         ]
+    if files := local_files(stack):  # what is in them, not where they are or how old
+        said["files"] = {name: {file.path: file.sha256 for file in found} for name, found in files.items()}
     if packages.upgrade:
         said["upgrade"] = True
     if packages.allow_remove:

@@ -11,11 +11,13 @@ from stackbuild.core.clock import Clock
 from stackbuild.core.digest import Digest
 from stackbuild.core.errors import Hint, ResolutionError, StackError, UsageError
 from stackbuild.core.events import Note, PhaseFinished, PhaseStarted
+from stackbuild.lock.local import bring, differences
 from stackbuild.lock.lock import FORMAT, Lock, LockedArchive, LockedPackage, LockedRemoval, PlatformLock
 from stackbuild.lock.requests import answers, digest
 from stackbuild.lock.sources import find_sources
 from stackbuild.packages.ecosystem import Ecosystem, Question, Resolution, ecosystem
 from stackbuild.packages.fetch import Fetcher
+from stackbuild.packages.local import PROJECT
 from stackbuild.packages.pin import Pin
 from stackbuild.packages.source import Source
 from stackbuild.stack.stack import Stack
@@ -123,6 +125,7 @@ def _platform(
         pins=_pins(stack, base),
         upgrade=bool(stack.packages.upgrade) and base is not None,
         allow_remove=tuple(stack.packages.allow_remove),
+        files=bring(stack, fetcher),
     )
     try:
         result = _ask(family, question, _keep(before, move), sources, fetcher, clock)
@@ -207,7 +210,7 @@ def _point(error: StackError, stack: Stack) -> None:
 
 def to_lock(result: Resolution, base: Digest | None = None) -> PlatformLock:
     """A resolution as the lock holds it."""
-    archives = sorted({p.package.archive for p in result.packages if p.package.archive}, key=lambda a: a.id)
+    archives = sorted({p.package.archive for p in result.packages if p.package.archive} - {PROJECT}, key=lambda a: a.id)
     ids: dict[str, int] = {}
     names = {}
     for archive in archives:  # two archives may call themselves the same
@@ -223,7 +226,7 @@ def to_lock(result: Resolution, base: Digest | None = None) -> PlatformLock:
                 architecture=p.package.architecture,
                 sha256=Digest(f"sha256:{p.package.sha256}"),
                 size=p.package.size,
-                archive=names[p.package.archive] if p.package.archive else "",
+                archive=names.get(p.package.archive, "") if p.package.archive else "",
                 path=p.package.path,
                 source=p.package.source,
                 wave=p.wave,
@@ -245,6 +248,8 @@ def stale(stack: Stack, old: Lock | None) -> UsageError:
         why = "there is no lock"
     elif missing := [p for p in stack.image.platforms if p not in old.platforms]:
         why = f"it has nothing for {', '.join(missing)}"
+    elif changed := ", ".join(differences(stack, old)):
+        why = changed
     else:
         why = "base, packages, sources or platforms of the stack have changed since it was written"
     from stackbuild.core.origin import Origin

@@ -22,7 +22,8 @@ class Branch:
     def __str__(self) -> str:
         more = " (*)" if self.repeated else " …" if self.cut else ""
         indent = "   " * (self.depth - 1) + "└─ " if self.depth else ""
-        return f"{indent}{self.package.name} {self.package.version}{more}"
+        file = f" (./{self.package.path})" if self.package.local else ""
+        return f"{indent}{self.package}{file}{more}"
 
 
 @dataclass(frozen=True)

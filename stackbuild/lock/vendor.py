@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from stackbuild.core.digest import CHUNK, finish
+from stackbuild.core.digest import CHUNK, Digest, finish
 from stackbuild.core.errors import Hint, NetworkError, UsageError
 from stackbuild.core.files import host_error, new_file, open_beneath
 from stackbuild.core.paths import ensure
@@ -42,10 +42,13 @@ def _names(package: LockedPackage) -> tuple[str, str]:
 
 
 def file_names(lock: Lock) -> dict[str, LockedPackage]:
-    """What the folder of a lock holds: file name -> package. Each file is there once, however many platforms use it."""
+    """What the folder of a lock holds: file name -> package. Each file is there once, however many platforms use it.
+
+    Package files of the project are not among them: they are in the project already.
+    """
     found: dict[str, LockedPackage] = {}
     for platform in lock.platforms.values():
-        for package in platform.everything:
+        for package in (p for p in platform.everything if not p.local):
             plain, apart = _names(package)
             found[plain if found.setdefault(plain, package).sha256 == package.sha256 else apart] = package
     return found
@@ -64,7 +67,7 @@ def take(project: Path, vendor: str, package: LockedPackage, fetcher: Fetcher, *
     plain, apart = (_open(project, f"{vendor}/{name}") for name in _names(package))
     try:
         for file in (apart, plain):
-            if file is not None and _copy(file, final, package):
+            if file is not None and copy_in(file, final, package.size, package.sha256):
                 return True
         if plain is None or not trusting:
             return False
@@ -96,9 +99,9 @@ def _open(project: Path, path: str) -> BinaryIO | None:
     return open(fd, "rb")
 
 
-def _copy(file: BinaryIO, final: Path, package: LockedPackage) -> bool:
+def copy_in(file: BinaryIO, final: Path, size: int, digest: Digest) -> bool:
     """Into the store, if these are the bytes: they are hashed as they are copied, for a file may change meanwhile."""
-    if os.fstat(file.fileno()).st_size != package.size:
+    if os.fstat(file.fileno()).st_size != size:
         return False
     ensure(final.parent)
     try:
@@ -107,7 +110,7 @@ def _copy(file: BinaryIO, final: Path, package: LockedPackage) -> bool:
             while piece := file.read(CHUNK):
                 hasher.update(piece)
                 out.write(piece)
-            if finish(hasher) != package.sha256:
+            if finish(hasher) != digest:
                 raise _OtherBytes
     except _OtherBytes:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class Why:
             if len(self.chains) > 1 or " stage " in chain.platform:
                 lines.append(f"{chain.platform}:")
             first = chain.packages[0]
-            reason = {"request": "asked for", "essential": "essential", "variant": "part of the variant"}[chain.root]
+            asked = f"asked for as ./{first.path}" if first.local else "asked for"
+            reason = {"request": asked, "essential": "essential", "variant": "part of the variant"}[chain.root]
             lines.append(f"{first.name} {first.version} ({reason})")
             for depth, (package, kind) in enumerate(zip(chain.packages[1:], chain.kinds, strict=True), 1):
                 lines.append(f"{'   ' * (depth - 1)}└─ {kind} {package.name} {package.version}")
@@ -66,10 +68,16 @@ class Why:
 
 
 def why(lock: Lock, name: str, requests: Sequence[str] = ()) -> Why:
-    """The chains of a package. requests: names that the user asked for: shown before what else is manual.
+    """The chains of a package, or of the file of the project that `name` is the path of.
 
+    requests: names that the user asked for: shown before what else is manual.
     Raises UsageError (with near names) if no platform of the lock has it.
     """
+    if "/" in name:
+        path = posixpath.normpath(name)
+        name = next(
+            (p.name for one in by_place(lock).values() for p in one.packages if p.local and p.path == path), name
+        )
     chains = [
         chain
         for platform, locked in by_place(lock).items()

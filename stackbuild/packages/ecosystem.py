@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -12,6 +12,7 @@ from stackbuild.core.clock import Clock
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.events import Listener
 from stackbuild.packages.fetch import Fetcher
+from stackbuild.packages.local import LocalFile
 from stackbuild.packages.package import Archive, Package
 from stackbuild.packages.pin import Pin
 from stackbuild.packages.source import Source
@@ -53,6 +54,7 @@ class Question:
     upgrade: all that the base image has moves to its candidate where it can. allow_remove: names of it that may go.
     pins: the stack's, then the base image's: the first that fits decides.
     keep: versions that stay where they can, by name (a lock that is only partly moved).
+    files: of each request that names files of the project, by its name: which; they are in the store.
     """
 
     requests: tuple[Request, ...]
@@ -64,6 +66,7 @@ class Question:
     pins: tuple[Pin, ...] = ()
     upgrade: bool = False
     allow_remove: tuple[str, ...] = ()
+    files: Mapping[str, Sequence[LocalFile]] = field(default_factory=dict)
 
 
 class Ecosystem(Protocol):

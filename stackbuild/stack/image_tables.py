@@ -191,7 +191,9 @@ class Pin(Table):
 class Packages(Table):
     """`[packages]`: what is installed."""
 
-    install: Several[PackageRequest] = Field((), description="Requests, in the order in which they are installed.")
+    install: Several[PackageRequest] = Field(
+        (), description="Requests, in the order in which they are installed; with a slash: files of the project."
+    )
     recommends: bool = Field(UNSAID, description="Install what packages recommend, too.")
     upgrade: bool = Field(UNSAID, description="Move all that a base image holds to its candidate, removing nothing.")
     allow_remove: Several[Plain] = Field((), description="Packages of a base image that may be removed if need be.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ RELATIONS = ("<<", "<=", "=", ">=", ">>")
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9+.\-]*"
 _APT = re.compile(rf"({_NAME})(?::([a-z0-9-]+))?(?:=([^\s/]+)|/([^\s/=]+))?\Z")
 _DEBIAN = re.compile(rf"({_NAME})(?::([a-z0-9-]+))?\s*\(\s*(<<|<=|=|>=|>>)\s*([^\s()]+)\s*\)\Z")
+_PATH_LIKE = re.compile(r"\.{0,2}/|\.\.?\Z|[^|()]+/[^|()]*\.deb\Z")
+_PATH = re.compile(r"[!-)+->@-~]{1,1024}\Z")  # what a lock can hold, and no shell pattern
 _VERSION = re.compile(r"(?:[0-9]+:)?[0-9A-Za-z.+~:*?\-]+\Z")
 
 
@@ -40,15 +43,21 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One entry of `packages.install`. text: as the user wrote it. forbid: "name-", it must not be there."""
+    """One entry of `packages.install`. text: as the user wrote it. forbid: "name-", it must not be there.
+
+    path: of a package file or a folder of them, below the project, "." for itself; it has no terms then.
+    """
 
     text: str
     terms: tuple[Term, ...]
     forbid: bool = False
+    path: str = ""
 
     @property
     def name(self) -> str:
-        """What it merges by: the package ("libc6", "libc6:i386"), or all of `a | b`."""
+        """What it merges by: the package ("libc6", "libc6:i386"), all of `a | b`, or the path ("./debs")."""
+        if self.path:
+            return f"./{self.path}"
         if len(self.terms) > 1:
             return " | ".join(str(term) for term in self.terms)
         term = self.terms[0]
@@ -62,10 +71,13 @@ def parse_request(text: str) -> Request:
     """Parse one request. Raises ValueError.
 
     apt: `name`, `name=1.2*`, `name/suite`, `name:arch` (with `=` or `/`), `name-` to forbid.
-    Debian relations: `name (>= 1)`, `a | b (<< 2)`.
+    Debian relations: `name (>= 1)`, `a | b (<< 2)`. Files of the project, by a path with a slash as in apt:
+    `./dist/tool_1.0_amd64.deb`, a folder of them: `./debs/`.
     """
     if not isinstance(text, str) or not text.strip():
         raise ValueError('a request is text, such as "nginx" or "python3 (>= 3.11)"')
+    if _PATH_LIKE.match(text.strip()):
+        return Request(text.strip(), (), path=_path(text.strip()))
     words = [word.strip() for word in text.split("|")]
     if len(words) == 1:
         word = words[0]
@@ -75,7 +87,24 @@ def parse_request(text: str) -> Request:
     return Request(text.strip(), tuple(_term(word, text) for word in words))
 
 
+def _path(text: str) -> str:
+    """The path in its plain form. Raises ValueError for one that is not below the project."""
+    found = posixpath.normpath(text)
+    if found.startswith(("/", "../")) or found == "..":
+        raise ValueError(
+            f'"{text}" is not in the project; a package file is named by a path below the folder of the stack file, '
+            'such as "./debs/tool_1.0_amd64.deb"'
+        )
+    if not _PATH.match(found):
+        raise ValueError(f'"{text}": the path of a package file has no spaces, `*` or other unusual characters')
+    return found
+
+
 def _term(word: str, text: str) -> Term:
+    if word.endswith((".deb", "/")):
+        raise ValueError(
+            f'not a request: "{text}"; a package file or a folder of them is named by its path: "./{word}"'
+        )
     if found := _DEBIAN.match(word):
         name, architecture, relation, version = found.groups()
         if not _VERSION.match(version) or "*" in version or "?" in version:
@@ -88,12 +117,6 @@ def _term(word: str, text: str) -> Term:
         return Term(name, architecture or "", "=" if version else "", version or "", suite or "")
     if "(" in word and re.search(r"\(\s*[<>]\s*[^<>=\s]", word):
         raise ValueError(f'"{text}": Debian writes strictly earlier and later as << and >>')
-    if word.endswith(".deb") or word.startswith(("./", "../", "/")):
-        raise ValueError(
-            f'"{text}": package files of the project cannot be named yet; make a folder of them an archive with '
-            "`apt-ftparchive packages . > Packages` and `apt-ftparchive release . > Release`, and name it as "
-            '[[packages.source]] with a file:// URL, suites = ["./"] and trusted = true'
-        )
     raise ValueError(
         f'not a request: "{text}"; write "name", "name=1.2*", "name/suite", "name:arch", "name-", '
         f'"name (>= 1)" or "a | b"'

@@ -43,7 +43,22 @@ def test_what_is_none_is_refused(text: str) -> None:
         parse_request(text)
 
 
-@pytest.mark.parametrize("text", ["./pkgs/foo.deb", "./pkgs/", "/root/foo.deb"])
-def test_a_package_file_is_told_apart_from_a_typing_mistake(text: str) -> None:
-    with pytest.raises(ValueError, match="make a folder of them an archive"):
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [("./debs/a_1_all.deb", "debs/a_1_all.deb"), ("debs/a.deb", "debs/a.deb"), ("./debs/", "debs"), ("./a", "a"),
+     (".//x/../debs", "debs"), ("./", ".")],
+)  # fmt: skip
+def test_a_path_has_a_slash_and_is_below_the_project(text: str, path: str) -> None:
+    request = parse_request(text)
+    assert (request.path, request.terms, request.name, request.forbid) == (path, (), f"./{path}", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("/root/a.deb", "not in the project"), ("../a.deb", "not in the project"), ("./a/../../b.deb", "not in the"),
+     ("..", "not in the project"), ("a.deb", r'by its path: "\./a\.deb"'), ("debs/", r'by its path: "\./debs/"'),
+     ("./dist/*.deb", "unusual"), ("./a b.deb", "unusual")],
+)  # fmt: skip
+def test_a_path_that_is_none_says_what_to_write(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
         parse_request(text)

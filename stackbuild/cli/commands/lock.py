@@ -26,6 +26,7 @@ def options(parser: ArgumentParser) -> None:
 def run(app: App, args: Namespace) -> None:
     from stackbuild.core.errors import UsageError
     from stackbuild.lock.changes import LockChanges
+    from stackbuild.lock.local import read_by
     from stackbuild.lock.requests import answers
     from stackbuild.lock.resolve import resolve, stale
 
@@ -50,7 +51,7 @@ def run(app: App, args: Namespace) -> None:
         raise stale(stack, old)
     if old is not None and fresh and args.update is None and args.vendor is None:
         current = LockChanges(old, old, stack.lock_file.name)
-        _remember(app, args, current, read=[*stack.read, stack.lock_file])
+        _remember(app, args, current, read=[*read_by(stack), stack.lock_file])
         app.show(current)
         return
 
@@ -70,7 +71,7 @@ def run(app: App, args: Namespace) -> None:
 
         fill_vendor(app, new, old)  # before the lock says so: a build never looks for what is not there
     app.lock_file.write(new)
-    _remember(app, args, LockChanges(new, new, stack.lock_file.name), read=stack.read, written=[stack.lock_file])
+    _remember(app, args, LockChanges(new, new, stack.lock_file.name), read=read_by(stack), written=[stack.lock_file])
     app.show(LockChanges(old, new, stack.lock_file.name))
 
 

@@ -53,7 +53,12 @@ class Deb:
         from stackbuild.packages.deb.repository import open_repositories
         from stackbuild.packages.deb.resolver import resolve
 
-        return resolve(question, open_repositories(sources, question.architecture, fetcher, clock))
+        local = None
+        if question.files:
+            from stackbuild.packages.deb.local import read
+
+            local = read(question.requests, question.files, question.architecture, fetcher)
+        return resolve(question, open_repositories(sources, question.architecture, fetcher, clock), local)
 
 
 ECOSYSTEM = Deb()

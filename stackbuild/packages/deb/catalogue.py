@@ -9,6 +9,7 @@ from stackbuild.packages.deb.control import Relation, relations
 from stackbuild.packages.deb.preferences import INSTALLED, Policy
 from stackbuild.packages.deb.version import order, satisfies
 from stackbuild.packages.index import Index
+from stackbuild.packages.local import PROJECT
 from stackbuild.packages.package import Archive, Package
 from stackbuild.packages.pin import Pin
 
@@ -98,10 +99,16 @@ class Catalogue:
                     known = by_key.get(package.key)
                     if archive is not None:
                         origins.setdefault(package.key, []).append(archive)
-                    if known is None or package.installed or self._of_archive(package) > self._of_archive(known):
+                    if known is None or self._before(package, known):
                         by_key[package.key] = package
         self._origins.update(origins)
         return sorted(by_key.values(), key=lambda p: (self.pin(p), order(p.version)), reverse=True)
+
+    def _before(self, package: Package, known: Package) -> bool:
+        """Of one version that is in two places: a file of the project counts first, then what is installed."""
+        if PROJECT in (package.archive, known.archive):
+            return package.archive == PROJECT
+        return package.installed or self._of_archive(package) > self._of_archive(known)
 
     def _best(self, versions: Sequence[Package], there: Package | None) -> Package | None:
         """The candidate: the highest priority, then the highest version; older than what is there from 1000 on."""

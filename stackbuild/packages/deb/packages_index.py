@@ -6,6 +6,7 @@ import gc
 import re
 from collections.abc import Iterator
 
+from stackbuild.core.digest import Digest, hex_of
 from stackbuild.packages.deb.control import decode
 from stackbuild.packages.index import Index, Record, build
 from stackbuild.packages.package import Package
@@ -82,6 +83,13 @@ def _record(fields: dict[str, str], *, file_needed: bool) -> Record | None:
         [n for n in _NAMES.findall(provides) if n != name] if provides else (),
         bool(flags) or get("priority") in ("required", "important", "standard"),
     )  # fmt: skip
+
+
+def record_of(control: bytes, *, path: str, size: int, sha256: Digest) -> Record | None:
+    """The record of a package file by its own control file; None if that describes no package."""
+    fields = _fields(re.split(r"\n(?:[ \t]*\n)+", decode(control).replace("\r", "").strip("\n"))[0])
+    fields |= {"filename": path, "size": str(size), "sha256": hex_of(sha256)}
+    return _record(fields, file_needed=True)
 
 
 def held(status: bytes) -> frozenset[str]:

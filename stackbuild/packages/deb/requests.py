@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -10,8 +10,11 @@ from stackbuild.core.errors import Hint, ResolutionError, UsageError
 from stackbuild.core.origin import Origin
 from stackbuild.packages.deb.catalogue import Catalogue, satisfied_by
 from stackbuild.packages.deb.control import Group, Relation, words
+from stackbuild.packages.deb.local import Key
+from stackbuild.packages.deb.local import where as _where
 from stackbuild.packages.deb.universe import needs_of
 from stackbuild.packages.deb.version import order
+from stackbuild.packages.local import PROJECT
 from stackbuild.packages.package import Package
 from stackbuild.packages.problems import held_back, no_version, pinned_away, unknown
 from stackbuild.stack.request import Request, Term
@@ -51,14 +54,22 @@ def exactly(package: Package) -> Group:
     return (Relation(package.name, "", "=", package.version, own=True),)
 
 
-def answer(catalogue: Catalogue, variant: str, requests: Sequence[Request]) -> Asked:
-    """All requests, behind the variant's packages. Sets `catalogue.chosen`. Raises ResolutionError, UsageError."""
+def answer(
+    catalogue: Catalogue, variant: str, requests: Sequence[Request], files: Mapping[str, Sequence[Key]] | None = None
+) -> Asked:
+    """All requests, behind the variant's packages. files: the packages of a request that names files, by its name.
+
+    Sets `catalogue.chosen`. Raises ResolutionError, UsageError.
+    """
     errors: list[ResolutionError | UsageError] = []
     found: list[tuple[Request, Package | Group]] = []
     for request in requests:
         if not request.forbid:
             try:
-                found.append((request, _one(catalogue, request)))
+                if request.path:
+                    found += [(request, _of_file(catalogue, request, key)) for key in (files or {})[request.name]]
+                else:
+                    found.append((request, _one(catalogue, request)))
             except (ResolutionError, UsageError) as error:
                 errors.append(error)
     forbidden = set()
@@ -127,8 +138,16 @@ def _one(catalogue: Catalogue, request: Request) -> Package | Group:
     return tuple(relations)
 
 
-def _where(request: Request | str) -> Origin:
-    return Origin("project", "", 0, ("packages", "install", str(request)))
+def _of_file(catalogue: Catalogue, request: Request, key: Key) -> Package:
+    """The package that a file of the project holds."""
+    name = key[0]
+    found = next((p for p in catalogue.versions(name) if p.key == key and p.archive == PROJECT), None)
+    if found is None:
+        there = catalogue.held(name)
+        assert there is not None, "only a hold keeps a file of the project from being a version"
+        raise held_back(request.text, there, [p.version for p in catalogue.every(name)], _where(request))
+    catalogue.chosen[name] = found
+    return found
 
 
 def _term(catalogue: Catalogue, term: Term, text: str) -> Package:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -10,6 +10,7 @@ from stackbuild.core.origin import Origin
 from stackbuild.packages.deb.base import Base, check_twins, first, upgradable
 from stackbuild.packages.deb.catalogue import Catalogue, satisfied_by
 from stackbuild.packages.deb.control import Group, Relation, relations, words
+from stackbuild.packages.deb.local import Key, LocalPackages
 from stackbuild.packages.deb.packages_index import held, installed
 from stackbuild.packages.deb.prefer import Walk
 from stackbuild.packages.deb.preferences import Policy
@@ -19,19 +20,25 @@ from stackbuild.packages.deb.universe import reachable, settle
 from stackbuild.packages.deb.waves import Edges, waves
 from stackbuild.packages.ecosystem import Question, Resolution, Resolved
 from stackbuild.packages.index import Index
+from stackbuild.packages.local import PROJECT
 from stackbuild.packages.package import Archive, Package
 from stackbuild.packages.problems import unsolvable
 from stackbuild.packages.solve import Solution, solve
 
 
-def resolve(question: Question, repositories: Sequence[Repository]) -> Resolution:
-    """The packages that answer the question. Raises ResolutionError, UsageError. Cost: some 20 ms for nginx."""
+def resolve(question: Question, repositories: Sequence[Repository], local: LocalPackages | None = None) -> Resolution:
+    """The packages that answer the question. local: the project's own files. Cost: some 20 ms for nginx.
+
+    Raises ResolutionError, UsageError.
+    """
     pairs = [
         (index, replace(r.archive, component=component, site=_site(r.source.url), pin=r.source.priority))
         for r in repositories
         for index, component in zip(r.indexes, r.components, strict=True)
     ]
-    return resolve_indexes(question, pairs)
+    if local is not None:
+        pairs.append((local.index, PROJECT))
+    return resolve_indexes(question, pairs, local.asked if local else {})
 
 
 def _site(url: str) -> str:
@@ -39,13 +46,15 @@ def _site(url: str) -> str:
     return urlsplit(url).hostname or ""
 
 
-def resolve_indexes(question: Question, pairs: Sequence[tuple[Index, Archive]]) -> Resolution:
-    """As resolve(), from indexes with their archives, in the order of the sources."""
+def resolve_indexes(
+    question: Question, pairs: Sequence[tuple[Index, Archive]], files: Mapping[str, Sequence[Key]] | None = None
+) -> Resolution:
+    """As resolve(), from indexes with their archives, in the order of the sources. files: as for answer()."""
     status, everything = installed(question.status) if question.status else (None, ())
     there = tuple(p for p in everything if p.architecture in (question.architecture, "all"))
     catalogue = Catalogue(question.architecture, pairs, status, Policy(question.pins), held(question.status))
     _keep(catalogue, question)
-    asked = answer(catalogue, question.variant, question.requests)
+    asked = answer(catalogue, question.variant, question.requests, files)
     walk = Walk(catalogue, question.recommends, asked.forbidden)
     walk.start(there)
     upgrades = upgradable(catalogue, there, asked.forbidden) if question.upgrade else []
@@ -165,11 +174,12 @@ def _ordered(
         for name, package in new.items()
     }
     variant = [g[0].name for g, request in zip(asked.groups, asked.of, strict=True) if request is None]
-    requested = [
-        [p.name for p in finder.all(group) if p.name in new][:1]
-        for group, request in zip(asked.groups, asked.of, strict=True)
-        if request is not None
-    ]
+    of_request: dict[str, list[str]] = {}  # a folder of files is one request, and so one wave
+    for group, request in zip(asked.groups, asked.of, strict=True):
+        if request is not None:
+            names = of_request.setdefault(request.text, [])
+            names += [p.name for p in finder.all(group) if p.name in new][:1]
+    requested = list(of_request.values())
     manual = {*variant, *(name for names in requested for name in names)}
     old = {p.name: p for p in there}
     before = {
