@@ -142,4 +142,4 @@ def test_merge_markers_are_named_by_line() -> None:
 
 def test_a_newer_lock_says_upgrade() -> None:
     with pytest.raises(UsageError, match="newer stackbuild"):
-        parse(render(LOCK).replace(b"version = 1\n", b"version = 3\n", 1), "stack.lock")
+        parse(render(LOCK).replace(b"version = 1\n", b"version = 4\n", 1), "stack.lock")
