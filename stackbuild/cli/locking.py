@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from stackbuild.lock.resolve import Bases, BaseTree
     from stackbuild.stack.stack import Stack
 
+INDEX_AGE = 600
+"""Seconds for which a build takes the archives' indexes as they are in the store, without asking whether there are
+newer ones: a package is added in less time then. `lock`, `lock --update` and `outdated` always ask."""
+
 
 def lock_for(app: App, stack: Stack, *, locked: bool) -> Lock:
     """The lock that answers the stack, written if it is new. locked: never resolve, a stale one is a UsageError.
@@ -31,7 +35,7 @@ def lock_for(app: App, stack: Stack, *, locked: bool) -> Lock:
         return old
     from stackbuild.cli.network import fetcher
 
-    new = resolve(stack, old, fetcher(app), bases=bases(app, stack), stage_bases=partial(bases, app))
+    new = resolve(stack, old, fetcher(app, INDEX_AGE), bases=bases(app, stack), stage_bases=partial(bases, app))
     try:
         app.lock_file.write(new)
     except HostError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -50,11 +52,21 @@ def _ca(table: Registry | Host) -> str:
     return os.path.expanduser(table.ca) if table.ca else ""
 
 
-def fetcher(app: App) -> Fetcher:
-    """Package indexes and package files, into this store."""
+def fetcher(app: App, max_age: float = 0) -> Fetcher:
+    """Package indexes and package files, into this store. max_age: seconds for which indexes count as new."""
     from stackbuild.packages.fetch import Fetcher
 
-    return Fetcher(app.paths, app.client, app.listener, offline=app.args.offline)
+    return Fetcher(app.paths, _LateClient(app), app.listener, offline=app.args.offline, max_age=max_age)
+
+
+class _LateClient:
+    """The app's client, made when something is to be downloaded: it is much to import, and much is there already."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def get(self, url: str, *, headers: Mapping[str, str], proxy: str | None) -> AbstractContextManager[Answer]:
+        return self._app.client.get(url, headers=headers, proxy=proxy)
 
 
 @lru_cache(maxsize=8)

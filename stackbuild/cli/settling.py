@@ -63,20 +63,26 @@ def _settled(
     words = words_of(question, pins or {}, image_level)
     if (stack := kept.get(words, app.environ)) is not None:
         return stack
-    from stackbuild.stack.settle import settle
+    from stackbuild.cli.beside import settled_beside
+
+    def settle_now(remote: Remote | None = None) -> Stack:
+        from stackbuild.stack.settle import settle
+
+        return settle(
+            question.file,
+            profiles=question.profiles,
+            sets=question.sets,
+            environ=question.environ,
+            user_config=question.user_config,
+            site_config=question.site_config,
+            image_level=image_level,
+            pins=pins,
+            remote=remote,
+        )
 
     started = time.time_ns()
-    stack = settle(
-        question.file,
-        profiles=question.profiles,
-        sets=question.sets,
-        environ=question.environ,
-        user_config=question.user_config,
-        site_config=question.site_config,
-        image_level=image_level,
-        pins=pins,
-        remote=remote_recipes(app),
-    )
+    builds = app.args.command in ("build", "up", "plan", "lock")  # others import pydantic anyway
+    stack = (settled_beside(settle_now) if builds else None) or settle_now(remote_recipes(app))
     kept.put(words, app.environ, stack, started)
     return stack
 

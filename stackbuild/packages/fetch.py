@@ -60,12 +60,22 @@ class Wanted:
 
 
 class Fetcher:
-    """Fills StorePaths.packages. Safe for several threads and processes at once."""
+    """Fills StorePaths.packages. Safe for several threads and processes at once.
+
+    max_age: seconds for which an archive's Release need not be asked for again.
+    """
 
     def __init__(
-        self, paths: StorePaths, downloader: Downloader, listener: Listener = nobody, *, offline: bool = False
+        self,
+        paths: StorePaths,
+        downloader: Downloader,
+        listener: Listener = nobody,
+        *,
+        offline: bool = False,
+        max_age: float = 0,
     ) -> None:
         self.paths, self.downloader, self.listener, self.offline = paths, downloader, listener, offline
+        self.max_age = max_age
 
     def path(self, digest: Digest) -> Path:
         """Where the file with this digest is, or would be."""

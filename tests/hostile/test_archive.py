@@ -114,6 +114,25 @@ def test_a_second_look_asks_and_downloads_nothing(good: Archive, fetcher: Fetche
     assert good.asked == []
 
 
+def test_a_release_that_was_asked_for_just_now_need_not_be_asked_for_again(good: Archive, fetcher: Fetcher) -> None:
+    opened(good, fetcher)
+    (store,) = (fetcher.paths.indexes / "release").iterdir()
+    patient = Fetcher(fetcher.paths, fetcher.downloader, max_age=600)
+    good.asked.clear()
+    opened(good, patient)
+    assert good.asked == []
+    os.utime(store, (0, 0))
+    opened(good, patient)
+    assert good.asked == ["/dists/bookworm/InRelease"]  # and the answer, that nothing is new, counts from now on
+    opened(good, patient)
+    assert len(good.asked) == 1
+    with pytest.raises(NetworkError, match=r"has expired|is too old"):
+        opened(good, patient, Later(40 * 24 * 3600))  # what is verified and dated is so each time
+    other = source(good, keys=Keys(files=()))
+    with pytest.raises(NetworkError):
+        open_repositories([other], "amd64", patient)
+
+
 def test_a_changed_release_is_refused(good: Archive, fetcher: Fetcher) -> None:
     data = (top(good) / "InRelease").read_bytes()
     (top(good) / "InRelease").write_bytes(data.replace(b"Origin: Test", b"Origin: Evil"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import os
 import re
+import time
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -50,7 +52,8 @@ def open_repositories(
 ) -> list[Repository]:
     """All sources, in order, for a Debian architecture ("amd64"). Raises NetworkError.
 
-    Costs a conditional request a source, a download and some seconds for each index that has changed.
+    Costs a conditional request a source (none if it was asked less than fetcher.max_age seconds ago), a download
+    and some seconds for each index that has changed.
     """
     now = (clock or SystemClock()).now()
     wanted = [s for s in sources if not s.architectures or architecture in s.architectures]
@@ -92,10 +95,13 @@ def open_release(source: Source, fetcher: Fetcher, now: float) -> tuple[Source, 
     name = _name(source)
     store = release_store(source, fetcher.paths)
     old, headers = _remembered(store)
-    fresh = None if fetcher.offline and old is not None else _fetch_release(source, fetcher, headers, name)
-    if fresh is None:  # 304, or offline
+    asks = old is None or not (fetcher.offline or _young(store, fetcher.max_age))
+    fresh = _fetch_release(source, fetcher, headers, name) if asks else None
+    if fresh is None:  # 304, offline, or asked for just now
         assert old is not None
         release = _verified(old, source, name, now)
+        if asks:
+            os.utime(store)
     else:
         release = _verified(fresh[0], source, name, now)
         before = _date_of(old, source, name, now)
@@ -189,6 +195,11 @@ def _date_of(old: Signed | None, source: Source, name: str, now: float) -> Relea
     except NetworkError:
         return None
     return release if release.date is not None else None
+
+
+def _young(store: Path, max_age: float) -> bool:
+    """Whether the remembered Release was asked for in the last `max_age` seconds, by the file system's clock."""
+    return 0 <= time.time() - store.stat().st_mtime < max_age
 
 
 def _remember(store: Path, signed: Signed, again: dict[str, str]) -> None:

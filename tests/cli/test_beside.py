@@ -1,0 +1,71 @@
+"""Settling in a fork: the same stack, nothing heavy imported here, and every failure met again where it can be said."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stackbuild.cli import beside
+
+CODE = """
+import os, sys
+from pathlib import Path
+from stackbuild.cli.beside import settled_beside
+
+def settle():
+    from stackbuild.stack.settle import settle
+    return settle(Path("stack.toml").absolute(), environ={})
+
+os.cpu_count = lambda: 2
+found = settled_beside(settle)
+print(found is not None, {"pydantic", "jinja2"} & set(sys.modules), "stackbuild.plan.planner" in sys.modules)
+made = settle()
+print(found is not None and (found.tree, found.layers, found.image) == (made.tree, made.layers, made.image))
+print(settled_beside(settle))
+"""
+STACK = """\
+[stack]
+name = "{name}"
+[base]
+scratch = true
+[[layer]]
+name = "a"
+files = [{{ path = "/a", content = "1" }}]
+"""
+
+
+def answers(folder: Path) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", CODE], cwd=folder, capture_output=True, text=True, timeout=60)
+    return (done.stdout + done.stderr).splitlines()
+
+
+def test_the_fork_settles_the_same_and_only_it_imports_what_settles(tmp_path: Path) -> None:
+    (tmp_path / "stack.toml").write_text(STACK.format(name="web"))
+    assert answers(tmp_path) == ["True set() True", "True", "None"]  # then pydantic is here: no fork
+
+
+def test_a_mistake_is_said_here_and_once(tmp_path: Path) -> None:
+    (tmp_path / "stack.toml").write_text(STACK.format(name="NOT A NAME"))
+    said = answers(tmp_path)
+    assert said[0] == "False set() True"
+    assert sum("NOT A NAME" in line for line in said) == 1
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="on one processor nothing is settled beside")
+def test_a_command_says_each_mistake_once(tmp_path: Path) -> None:
+    (tmp_path / "stack.toml").write_text(STACK.format(name="NOT A NAME"))
+    argv = [sys.executable, "-m", "stackbuild", "--store", str(tmp_path / "store"), "plan"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.count("NOT A NAME") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_imported_meanwhile_is_what_a_build_imports() -> None:
+    code = f"import sys\nfor m in {beside.AFTER}: __import__(m)\nprint({{'pydantic', 'urllib3'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "set()\n"
