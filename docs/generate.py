@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import typing
-from dataclasses import fields
 from pathlib import Path
 
 from stackbuild.cli.options import COMMANDS
@@ -63,10 +62,10 @@ def json_page() -> str:
         "|---|---|---|",
     ]
     for event in typing.get_args(events.Event):
-        names = ", ".join(f"`{field.name}`" for field in fields(event))
+        names = ", ".join(f"`{name}`" for name in event._fields)
         doc = inspect.getdoc(event) or ""
         doc = "" if doc.startswith(f"{event.__name__}(") else doc.replace("\n", " ")
-        lines.append(f"| {kind(event.__new__(event))} | {names} | {doc.replace('|', chr(92) + '|')} |")
+        lines.append(f"| {kind(event(*event._fields))} | {names} | {doc.replace('|', chr(92) + '|')} |")
     return "\n".join(lines) + "\n"
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stackbuild.core.errors import UsageError
+from stackbuild.core.values import plain
 
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
@@ -81,7 +82,7 @@ class Containers:
 
     def to_json(self) -> Any:
         return [
-            {"name": one.name, "image": one.image, "command": list(one.command), **asdict(one.state)}
+            {"name": one.name, "image": one.image, "command": list(one.command), **plain(one.state)}
             for one in self.found
         ]
 

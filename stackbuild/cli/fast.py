@@ -10,7 +10,6 @@ import os
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,7 +183,7 @@ def remember(
         return
     made = stamps.take(written, environ, (), {})
     stamps.write(
-        stamps.place(store_of(args, environ).stamps, said), replace(before, files={**before.files, **made.files})
+        stamps.place(store_of(args, environ).stamps, said), before._replace(files={**before.files, **made.files})
     )
 
 
@@ -197,4 +196,4 @@ def remember_container(args: Namespace, environ: Mapping[str, str], container: C
     stamp = stamps.read(place)
     if stamp is not None:
         result = {**stamp.result, "container": container.name, "spec": spec_digest(container)}
-        stamps.write(place, replace(stamp, result=result))
+        stamps.write(place, stamp._replace(result=result))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any, Protocol, TextIO
 
 from stackbuild.core.errors import Hint, StackError
@@ -107,7 +106,7 @@ def _fields(error: StackError) -> dict[str, Any]:
         "what": error.what,
         "where": _place(error.where),
         "why": error.why,
-        "hints": [asdict(hint) for hint in error.hints],
+        "hints": [hint._asdict() for hint in error.hints],
         "output": error.output,
         "errors": [_fields(mistake) for mistake in error.errors],
     }

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict
 from threading import RLock
 from typing import TextIO, assert_never
 
@@ -121,7 +120,7 @@ class Json:
     def __call__(self, event: Event) -> None:
         if self._quiet and isinstance(event, StepOutput | BytesFetched | BytesSent):
             return
-        write(self._stream, json.dumps({"v": VERSION, "type": kind(event), **asdict(event)}) + "\n")
+        write(self._stream, json.dumps({"v": VERSION, "type": kind(event), **event._asdict()}) + "\n")
 
 
 class Quiet:

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 VERSION = 1  # of the JSON form: a field may be added; a changed meaning is a new version
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """A sentence that the user should read once: a relaxation, a gap, an advice. level: info | warning."""
 
     text: str
     level: str = "info"
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseStarted:
+class PhaseStarted(NamedTuple):
     """A stage of the whole command: "resolve", "plan", "build", "push", "start"."""
 
     phase: str
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseFinished:
+class PhaseFinished(NamedTuple):
     phase: str
     seconds: float
     summary: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BytesFetched:
+class BytesFetched(NamedTuple):
     """A download goes on. total: None if the server did not say. May come often."""
 
     name: str
@@ -39,8 +35,7 @@ class BytesFetched:
     total: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class BytesSent:
+class BytesSent(NamedTuple):
     """An upload goes on."""
 
     name: str
@@ -48,43 +43,37 @@ class BytesSent:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class PlanMade:
+class PlanMade(NamedTuple):
     """What will happen: how many steps are there, how many of them are known to be cached."""
 
     steps: int
     cached: int
 
 
-@dataclass(frozen=True, slots=True)
-class StepStarted:
+class StepStarted(NamedTuple):
     step: str
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StepOutput:
+class StepOutput(NamedTuple):
     """One line that a step's command wrote, control characters made harmless, no newline."""
 
     step: str
     line: str
 
 
-@dataclass(frozen=True, slots=True)
-class StepFinished:
+class StepFinished(NamedTuple):
     step: str
     cached: bool
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class StepFailed:
+class StepFailed(NamedTuple):
     step: str
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class ImageBuilt:
+class ImageBuilt(NamedTuple):
     """An image is in the store. digest: of its manifest (or index)."""
 
     name: str
@@ -92,8 +81,7 @@ class ImageBuilt:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class ImagePushed:
+class ImagePushed(NamedTuple):
     """sent, skipped: bytes of blobs that went over, and that were there already."""
 
     reference: str
@@ -102,8 +90,7 @@ class ImagePushed:
     skipped: int
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerStateChanged:
+class ContainerStateChanged(NamedTuple):
     """state: created | running | healthy | unhealthy | restarting | exited."""
 
     name: str

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """One place in the user's world that an error, a setting or a reason can point at.
 
     level: "engine", "image", "recipe", "project", "user", "environment", "command line", ...

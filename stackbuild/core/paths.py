@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from stackbuild.core.errors import UsageError
 from stackbuild.core.files import host_error
@@ -38,8 +38,7 @@ def store_root(environ: Mapping[str, str], option: str | None) -> Path:
     return _xdg(environ, "XDG_DATA_HOME", ".local/share") / "stackbuild"
 
 
-@dataclass(frozen=True, slots=True)
-class StorePaths:
+class StorePaths(NamedTuple):
     """The areas of a store. An area with a version in its name is set aside when its form changes."""
 
     root: Path

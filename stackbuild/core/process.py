@@ -11,10 +11,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 from stackbuild.core.errors import HostError
 
@@ -34,8 +33,7 @@ class TooMuchOutput(Exception):
     """The child wrote more than its limit; it was killed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """How a child ended. code: its exit code, 128 + N after signal N. stdout, stderr: all that it wrote."""
 
     code: int

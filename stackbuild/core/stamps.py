@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 VERSION = 1
 MARGIN_NS = 50_000_000  # a file system's clock may tick slower than ours
@@ -25,8 +24,7 @@ def signature(path: str) -> list[int] | None:
     return [found.st_mode, found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """A finished run. files: path -> signature, taken *before* the file was read. env: name -> value or None.
 
     result: whatever the command wants to know again.

@@ -6,9 +6,9 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from stackbuild.core.errors import Hint, HostError
 from stackbuild.core.process import run
@@ -61,8 +61,7 @@ def data_fd(data: bytes, name: str = "stackbuild") -> int:
     return fd
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """A mount of a sandbox. kind: "bind", "ro-bind", "tmpfs" or "empty" (a read-only tmpfs); source of the last two:
     its mode in octal. target: free of links."""
 

@@ -7,16 +7,15 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 PARENT = "stackbuild"
 _PERIOD = 100_000  # microseconds over which processor time is measured
 ROOT = Path("/sys/fs/cgroup")
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """A container's groups: one folder (version 2), or one for each controller (version 1)."""
 
     folders: tuple[Path, ...]

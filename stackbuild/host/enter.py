@@ -15,8 +15,7 @@ import socket
 import stat
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from stackbuild.core.errors import Hint, HostError, StepError
 from stackbuild.host import syscalls
@@ -25,8 +24,7 @@ SETUP_SECONDS = 20.0
 _TIOCGPTPEER, _TIOCSPTLCK = 0x5441, 0x40045431  # ioctl_tty(2); the termios module lacks them
 
 
-@dataclass(frozen=True, slots=True)
-class Rights:
+class Rights(NamedTuple):
     """What a process may do. Capability names have no CAP_ in front.
 
     bounding: the most it can ever have. effective: what it has now (its permitted set too).
@@ -40,8 +38,7 @@ class Rights:
     no_new_privs: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A command and as whom it runs. env is complete. rlimits: name in lower case -> (soft, hard).
 
     cgroups: the `cgroup.procs` files of the groups that it is put into before it joins anything.
@@ -55,13 +52,12 @@ class Entry:
     uid: int = 0
     gid: int = 0
     groups: tuple[int, ...] = ()
-    rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    rlimits: Mapping[str, tuple[int, int]] = {}
     cgroups: tuple[str, ...] = ()
     terminal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Entered:
+class Entered(NamedTuple):
     """The command runs. pid: as seen from here; a child of this process. terminal: a descriptor or -1."""
 
     pid: int

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.origin import Origin
-from stackbuild.oci.tree_view import TreeView
 
 UserIds = Callable[[str], tuple[int, int] | None]
 GroupId = Callable[[str], int | None]
@@ -19,8 +17,7 @@ MAX_ID = 0xFFFFFFFE  # -1 means "leave it" to chown(2)
 MAX_TEXT = 16 << 20  # bytes of one file; a bigger one is no accounts file
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """One line of passwd(5), its password field left out."""
 
     name: str
@@ -31,8 +28,7 @@ class User:
     shell: str
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """One line of group(5)."""
 
     name: str
@@ -54,8 +50,7 @@ def _id(text: str) -> int | None:
     return None
 
 
-@dataclass(frozen=True)
-class Accounts:
+class Accounts(NamedTuple):
     """The users and groups of one tree, by name. The first line of a name counts, as for getpwnam(3)."""
 
     users: Mapping[str, User]
@@ -79,6 +74,8 @@ class Accounts:
     @classmethod
     def of_tree(cls, folders: Sequence[Path]) -> Accounts:
         """From the tree that these unpacked layers (lowest first) make; links are followed inside it only."""
+        from stackbuild.oci.tree_view import TreeView  # a container is started without it
+
         tree = TreeView(folders)
         return cls.of_texts(tree.read(b"etc/passwd", MAX_TEXT), tree.read(b"etc/group", MAX_TEXT))
 
@@ -147,6 +144,8 @@ def resolve_owner(
 
 
 def _unknown(kind: str, name: str, known: Iterable[str], where: Origin | None) -> UsageError:
+    import difflib
+
     near = difflib.get_close_matches(name, list(known), 3)
     hints = [Hint(f"did you mean `{other}`?") for other in near]
     hints = hints or [Hint(f"create it in [users.{name}]" if kind == "user" else "install the package that creates it")]

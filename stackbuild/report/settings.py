@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from stackbuild.core.errors import UsageError
@@ -139,7 +139,7 @@ def _entry(path: Path, setting: Setting) -> dict[str, Any]:
 
 
 def _json(said: Said) -> dict[str, Any]:
-    made: dict[str, Any] = {"origin": asdict(said.origin)}
+    made: dict[str, Any] = {"origin": said.origin._asdict()}
     if said.value is RESET:
         return {"reset": True, **made}
     if isinstance(said.value, Choice):

@@ -6,19 +6,18 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stackbuild.core.errors import Hint, HostError, UsageError
 from stackbuild.core.files import write_file
+from stackbuild.core.values import plain
 from stackbuild.run.spec import Port, RuntimeSpec
 
 ALIVE = ("created", "running", "restarting")
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What a container does. status: created | running | restarting | exited.
 
     pid: the main process as the machine sees it, 0: none. start: its start time in clock ticks (proc(5)), by
@@ -44,7 +43,7 @@ class State:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self), sort_keys=True).encode()
+        return json.dumps(plain(self), sort_keys=True).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> State:
@@ -58,8 +57,7 @@ class State:
             raise ValueError(f"not a container's state: {error!r}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(NamedTuple):
     """What of this machine a container is started with; the other half of its spec, in no comparison but `lowers`.
 
     lowers: unpacked layer folders, lowest first. programs: name -> path ("bwrap", "runc", ...).
@@ -70,10 +68,10 @@ class Launch:
     programs: Mapping[str, str]
     volumes: str
     locks: str
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self), sort_keys=True).encode()
+        return json.dumps(plain(self), sort_keys=True).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Launch:
@@ -136,7 +134,7 @@ class Container:
         except (OSError, ValueError):
             return State("exited", detail="never started")
         if state.status in ALIVE and not self.supervised():
-            return replace(state, status="exited", health="none", exit_code=137, detail="its supervisor was killed")
+            return state._replace(status="exited", health="none", exit_code=137, detail="its supervisor was killed")
         return state
 
     def write_state(self, state: State) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from stackbuild.run.spec import Health
 
@@ -14,8 +13,7 @@ REPORT = 4096  # bytes kept of what a check said
 FIRST = 0.05  # seconds after the start; a container that is ready at once need not wait a whole interval
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """Where a container's health stands. counted: failures in a row. age: seconds since the start."""
 
     state: str = "starting"
@@ -30,15 +28,15 @@ def after(health: Health, before: Progress, passed: bool, age: float) -> Progres
     Until the first success checks come more often than the interval; such an early failure does not count
     unless an interval has passed since the last one that did, nor does one within the start period.
     """
-    one_more = replace(before, checks=before.checks + 1)
+    one_more = before._replace(checks=before.checks + 1)
     if passed:
-        return replace(one_more, state="healthy", counted=0, last_counted=age)
+        return one_more._replace(state="healthy", counted=0, last_counted=age)
     early = before.state == "starting" and (age < health.start_period or age - before.last_counted < health.interval)
     if early:
         return one_more
     counted = before.counted + 1
     state = "unhealthy" if counted >= health.retries else before.state
-    return replace(one_more, state=state, counted=counted, last_counted=age)
+    return one_more._replace(state=state, counted=counted, last_counted=age)
 
 
 def pause(health: Health, progress: Progress) -> float:

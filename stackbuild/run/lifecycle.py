@@ -12,9 +12,8 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from stackbuild.core.errors import Hint, HostError, StackError
 from stackbuild.core.events import ContainerStateChanged, Listener, Note, nobody
@@ -32,8 +31,7 @@ START_SECONDS = 60.0
 How = Literal["unchanged", "started", "created", "replaced"]
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """A container that runs, and what had to be done for it."""
 
     container: Container
@@ -275,8 +273,7 @@ def _remove(container: Container) -> None:
         raise host_error(error, container.folder) from error
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerInfo:
+class ContainerInfo(NamedTuple):
     """One line of `ps`."""
 
     name: str
@@ -293,6 +290,6 @@ def ps(paths: StorePaths) -> tuple[ContainerInfo, ...]:
             spec = container.spec
             found.append(ContainerInfo(container.name, container.state(), spec.image, spec.argv))
         except (StackError, ValueError) as error:
-            broken = replace(container.state(), detail=str(error))
+            broken = container.state()._replace(detail=str(error))
             found.append(ContainerInfo(container.name, broken, "", ()))
     return tuple(found)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 LIMIT = 8 << 20  # bytes of one file
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What was written at once: `data` holds its line feed if the line ended."""
 
     seconds: float

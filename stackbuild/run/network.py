@@ -9,9 +9,8 @@ import signal
 import socket
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from stackbuild.host import overlay, syscalls
 from stackbuild.store.locks import lock
@@ -23,8 +22,7 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _SLIRP_SERVER = "10.0.2.3"
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(NamedTuple):
     """What came of it. address: the container's own, "" for loopback alone. note: why there is no way out, or "".
 
     helper: pid of the process that carries its packets, or 0.

@@ -11,7 +11,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -37,7 +36,7 @@ def listen(ports: Sequence[Port]) -> list[tuple[Port, socket.socket]]:
             for _, other in made:
                 other.close()
             raise _refused(port, error) from error
-        made.append((replace(port, host_port=sock.getsockname()[1]), sock))
+        made.append((port._replace(host_port=sock.getsockname()[1]), sock))
     return made
 
 

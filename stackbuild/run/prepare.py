@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import resource
 import socket
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from stackbuild.core.errors import HostError
 from stackbuild.host import overlay, syscalls
@@ -20,8 +20,7 @@ from stackbuild.run.runtimes.protocol import Box
 from stackbuild.run.spec import Port, RuntimeSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """listening: the published ports, on the host. helper: the process that carries its packets, or 0."""
 
     box: Box
@@ -56,7 +55,7 @@ def _limits(spec: RuntimeSpec) -> tuple[RuntimeSpec, tuple[str, ...]]:
         if (soft, hard) != tuple(limits[name])
     )
     resource.setrlimit(resource.RLIMIT_NOFILE, attainable("nofile", (1 << 20, 1 << 20)))
-    return replace(spec, rlimits=possible), notes
+    return spec._replace(rlimits=possible), notes
 
 
 def _private_mounts() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from stackbuild.core import errors
 from stackbuild.core.errors import Hint, HostError, Interrupted, StackError, StepError
@@ -54,8 +53,7 @@ def wait(container: Container) -> int:
     return 137 if state.exit_code is None else state.exit_code
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """A command that `exec_` started. terminal: our end of its pseudo-terminal, or -1."""
 
     line: control.Line

@@ -6,8 +6,8 @@ import os
 import shutil
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from stackbuild.core.errors import Hint, HostError, UsageError
 from stackbuild.host import overlay, syscalls
@@ -19,8 +19,7 @@ from stackbuild.store.locks import lock
 ACCOUNTS_SIZE = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """A mount, ready: source is a path as the supervisor sees it, target has no link in it and exists."""
 
     source: str
@@ -29,8 +28,7 @@ class Placed:
     tmpfs: Mount | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """As whom the container's commands run."""
 
     uid: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +103,7 @@ def _ports(container: Container) -> tuple[Port, ...]:
                     why="the service listens on the host itself",
                     hints=(Hint('use network = "private", or the same number on both sides'),),
                 )
-        return tuple(replace(port, host_port=port.container_port) for port in ports)
+        return tuple(port._replace(host_port=port.container_port) for port in ports)
     return ports
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from stackbuild.core.values import plain
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_CAPABILITIES = (
@@ -30,8 +31,7 @@ MASKED_PATHS = (
 READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """kind "bind": `source` is an absolute path of the host; "volume": the name of a volume of the store;
     "tmpfs": size in bytes (None: the kernel's default), mode of its root. target: absolute, in the container."""
 
@@ -43,8 +43,7 @@ class Mount:
     mode: int = 0o1777
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(NamedTuple):
     """A published port. host_port 0: any free one. host_ip "": all addresses. protocol: tcp | udp."""
 
     container_port: int
@@ -57,8 +56,7 @@ class Port:
         return f"{address}:{self.host_port}->{self.container_port}/{self.protocol}"
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(NamedTuple):
     """A check. kind "http": (URL,); "tcp": (host:port,); "test": ("CMD", argv…) or ("CMD-SHELL", line). Seconds."""
 
     kind: str
@@ -69,8 +67,7 @@ class Health:
     start_period: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """memory in bytes; cpus in processors; pids: processes and threads; None: unlimited."""
 
     memory: int | None = None
@@ -78,8 +75,7 @@ class Limits:
     pids: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeSpec:
+class RuntimeSpec(NamedTuple):
     """What a container is: pure, no path of the store, so two equal ones are the same container.
 
     user: "name|uid[:name|gid]", looked up in the tree when it starts. restart: no | always | on-failure[:N] |
@@ -90,7 +86,7 @@ class RuntimeSpec:
 
     name: str
     argv: tuple[str, ...]
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = {}
     cwd: str = "/"
     user: str = ""
     hostname: str = ""
@@ -105,21 +101,21 @@ class RuntimeSpec:
     read_only_paths: tuple[str, ...] = READ_ONLY_PATHS
     read_only: bool = False
     limits: Limits = Limits()
-    rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    rlimits: Mapping[str, tuple[int, int]] = {}
     init: bool = True
     terminal: bool = False
     health: Health | None = None
     restart: str = "no"
     stop_signal: int = 15
     stop_grace: float = 10.0
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = {}
     runtime: str = "auto"
     image: str = ""
     soft: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         """Canonical: keys sorted."""
-        return json.dumps(asdict(self), sort_keys=True).encode()
+        return json.dumps(plain(self), sort_keys=True).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> RuntimeSpec:

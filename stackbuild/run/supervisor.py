@@ -6,7 +6,6 @@ READY one JSON message says that the container runs, or why not. It imports litt
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import json
 import os
@@ -84,7 +83,7 @@ class Supervisor:
             self._keep("stderr", err)
             stdio, ends = (0, out_write, err_write), [out_write, err_write]
         try:
-            self.process = self.runtime.start(dataclasses.replace(self.box, stdio=stdio))
+            self.process = self.runtime.start(self.box._replace(stdio=stdio))
         finally:
             for fd in ends:
                 os.close(fd)
@@ -132,7 +131,7 @@ class Supervisor:
 
     def update(self, **changes: Any) -> None:
         """Change the state, here and on disk."""
-        self.state = dataclasses.replace(self.state, **changes)
+        self.state = self.state._replace(**changes)
         try:
             self.container.write_state(self.state)
         except StackError:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import signal
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from stackbuild.core.errors import Hint, HostError
 from stackbuild.core.text import harmless
@@ -39,7 +37,7 @@ _MACHINES = {"x86_64": (62, _X86_64), "aarch64": (183, _AARCH64)}
 
 def program(name: str) -> bytes:
     """A static ELF executable for this processor: "pause" or "exit". b"" if we have none for it."""
-    machine, texts = _MACHINES.get(platform.machine(), (0, {}))
+    machine, texts = _MACHINES.get(os.uname().machine, (0, {}))
     if not machine:
         return b""
     code = bytes.fromhex(texts[name])
@@ -50,8 +48,7 @@ def program(name: str) -> bytes:
     return ident + header + segment + code
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """Namespaces that are kept alive. monitor: our child; init: process 1 in them. Both as seen from here."""
 
     monitor: int
@@ -66,7 +63,7 @@ def hold(bwrap: str, arguments: Sequence[str], groups: Sequence[str] = ()) -> He
     code = program("pause")
     if not code:
         hint = Hint('use runtime = "runc" with init = false')
-        raise HostError("no process 1 for this processor", why=platform.machine(), hints=(hint,))
+        raise HostError("no process 1 for this processor", why=os.uname().machine, hints=(hint,))
     memory = os.memfd_create("pause", 0)
     os.write(memory, code)
     info, info_write = os.pipe()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stackbuild.host.enter import Rights
 from stackbuild.run.container import Container
@@ -15,16 +14,14 @@ from stackbuild.run.rootfs import Identity, Placed
 from stackbuild.run.spec import RuntimeSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Lack:
+class Lack(NamedTuple):
     """A setting that a runtime cannot honour here. setting: its key in stack.toml, without "container."."""
 
     setting: str
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     """A container that is ready to start: its tree is mounted, this process is in its network namespace.
 
     env: complete. cwd: exists. seccomp: BPF instructions, b"" for none. sysfs: where a sysfs of the container's
@@ -44,8 +41,7 @@ class Box:
     stdio: tuple[int, int, int]
 
 
-@dataclass(slots=True)
-class Process:
+class Process(NamedTuple):
     """A started container. pid: its main process, a child of the supervisor. init: process 1 if that is another.
 
     monitor: a child of the supervisor that ends when nothing is left in the container, or 0 if `pid` is process 1.

@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from stackbuild.core.errors import Hint, HostError, UsageError
 from stackbuild.core.files import write_file
@@ -50,8 +50,7 @@ def _bwrap() -> str | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """What was chosen, and what of the engine's own defaults it leaves out, in sentences."""
 
     name: str
