@@ -9,17 +9,19 @@ usage: python benchmarks/resolve.py [--runs N] [--lists FOLDER]
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.packages.agreement import Apt, essential
+from tests.packages.agreement import Apt, essential, plain_lists
 
 ROOT = Path(__file__).resolve().parent.parent
 WANTED = ["python3", "curl", "nginx-light"]
@@ -46,32 +48,40 @@ for number, file in enumerate(sys.argv[2:]):
 """
 
 
-def timed(argv: list[str]) -> float:
-    """Seconds of a whole process that succeeds."""
-    began = time.perf_counter()
+@dataclass(frozen=True)
+class Spent:
+    """Seconds of a whole process and its children: by the clock, and of processors."""
+
+    wall: float
+    cpu: float
+
+
+def timed(argv: list[str]) -> Spent:
+    """What a process that succeeds takes."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(argv, capture_output=True, text=True, timeout=600, cwd=ROOT)
-    seconds = time.perf_counter() - began
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise SystemExit(f"{' '.join(argv[:4])} failed:\n{done.stderr}")
-    return seconds
+    return Spent(seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def peak(code: str, *words: str) -> float:
-    """MB of resident memory at the peak of a Python process that runs this code."""
-    code += "\nimport resource\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    """MB of resident memory at the peak of a Python process that runs this code, and of its largest child."""
+    code += "\nimport resource\nprint(sum(resource.getrusage(who).ru_maxrss for who in (0, -1)))"
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=600, cwd=ROOT)
     return int(done.stdout) / 1024
 
 
-def compare(task: str, runs: int, ours: Callable[[], float], theirs: Callable[[], float]) -> float:
-    """Both sides, taking turns at being first; prints and returns the ratio of the medians."""
-    times: dict[str, list[float]] = {"stackbuild": [], "apt": []}
+def compare(task: str, runs: int, ours: Callable[[], Spent], theirs: Callable[[], Spent]) -> None:
+    """Both sides, taking turns at being first; prints the medians and their ratios."""
+    spent: dict[str, list[Spent]] = {"stackbuild": [], "apt": []}
     for number in range(runs):
         for side, what in [("stackbuild", ours), ("apt", theirs)][:: 1 if number % 2 else -1]:
-            times[side].append(what())
-    a, b = (statistics.median(times[side]) for side in ("stackbuild", "apt"))
-    print(f"{task}: stackbuild {a:.2f} s, apt {b:.2f} s, ratio {a / b:.2f}", flush=True)
-    return a / b
+            spent[side].append(what())
+    for kind in ("wall", "cpu"):
+        a, b = (statistics.median(getattr(one, kind) for one in spent[side]) for side in ("stackbuild", "apt"))
+        print(f"{task}, {kind}: stackbuild {a:.2f} s, apt {b:.2f} s, ratio {a / b:.2f}", flush=True)
 
 
 def main() -> None:
@@ -105,20 +115,14 @@ def main() -> None:
 
 def _plain(apt: Apt, folder: Path) -> list[str]:
     """The lists of packages as the plain files that both sides parse."""
-    listed = subprocess.run(
-        ["apt-get", *apt.options, "indextargets", "--format", "$(FILENAME)", "Created-By: Packages"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
     files = []
-    for number, name in enumerate(listed.stdout.split()):
-        file = folder / f"plain-{number}"
-        with open(file, "wb") as out:
-            subprocess.run(["/usr/lib/apt/apt-helper", "cat-file", name], stdout=out, check=True)
-        files.append(str(file))
-    return files
+    for number, data in enumerate(plain_lists(apt)):
+        files.append(folder / f"plain-{number}")
+        files[-1].write_bytes(data)
+    return list(map(str, files))
 
 
-def _gencaches(apt: Apt) -> float:
+def _gencaches(apt: Apt) -> Spent:
     for cache in (apt.folder / "cache").glob("*pkgcache.bin"):
         cache.unlink()
     return timed(["apt-cache", *apt.options, "gencaches"])

@@ -10,6 +10,8 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,68 +23,71 @@ _TABLES = ("offset", "own_start", "own", "provide_start", "provide", "base")
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What an ecosystem's reader hands over for one package.
+class Records:
+    """What an ecosystem's reader hands over: a part of a list of packages, in order; text as bytes.
 
-    fields: the values of Package up to `provides`, as text. mentions: every name that the stanza
-    mentions, in order. provides: names that it provides beside its own.
+    lines: of each package, the values of Package up to `provides`, between tabs. names: the package's own.
+    mentions: every name that is mentioned, in the order of the first time, each once (own names too).
+    provides: (number of the package in this part, names that it provides beside its own).
+    base: numbers of packages that may be part of a variant: they are found without a look at all.
+    skipped: how many were left out.
     """
 
-    fields: tuple[str, ...]
-    mentions: Sequence[str]
-    provides: Sequence[str]
-    base: bool = False  # may be part of a variant: it is found without a look at all records
+    lines: Sequence[bytes]
+    names: Sequence[bytes]
+    mentions: Sequence[bytes]
+    provides: Sequence[tuple[int, Sequence[bytes]]]
+    base: Sequence[int]
+    skipped: int = 0
 
 
-def build(records: Iterable[Record], skipped: int = 0) -> bytes:
-    """The index file of these records. Cost: about 25 microseconds a record.
+def joined(parts: Sequence[Records]) -> Records:
+    """Parts that follow each other as one."""
+    if len(parts) == 1:
+        return parts[0]
+    starts = list(accumulate((len(part.lines) for part in parts), initial=0))
+    return Records(
+        [line for part in parts for line in part.lines],
+        [name for part in parts for name in part.names],
+        list(dict.fromkeys(name for part in parts for name in part.mentions)),
+        [(start + n, names) for start, part in zip(starts, parts, strict=False) for n, names in part.provides],
+        [start + n for start, part in zip(starts, parts, strict=False) for n in part.base],
+        sum(part.skipped for part in parts),
+    )
+
+
+def build(records: Records) -> bytes:
+    """The index file of these records. Cost: about 5 microseconds a package.
 
     Names are numbered in the order in which they are first mentioned: that number breaks ties.
     """
-    rank: dict[str, int] = {}
-    offset, lines = array("I", [0]), []
-    own: list[list[int]] = []
-    provide: list[list[int]] = []
-    base = array("I")
-    position = 0
-    for number, record in enumerate(records):
-        for name in record.mentions:
-            if name not in rank:
-                rank[name] = len(rank)
-                own.append([])
-                provide.append([])
-        line = "\t".join(record.fields).encode("utf-8", "surrogateescape")
-        lines.append(line)
-        position += len(line)
-        offset.append(position)
-        own[rank[record.fields[0]]].append(number)
-        for name in dict.fromkeys(record.provides):
-            provide[rank[name]].append(number)
-        if record.base:
-            base.append(number)
-    tables = {"offset": offset, "base": base}
-    tables["own_start"], tables["own"] = _rows(own)
-    tables["provide_start"], tables["provide"] = _rows(provide)
-    names = "\n".join(rank).encode("utf-8", "surrogateescape")
+    rank = {name: number for number, name in enumerate(records.mentions)}
+    offset = array("I", accumulate(map(len, records.lines), initial=0))
+    tables = {"offset": offset, "base": array("I", records.base)}
+    tables["own_start"], tables["own"] = _rows(((rank[name], n) for n, name in enumerate(records.names)), len(rank))
+    tables["provide_start"], tables["provide"] = _rows(
+        ((rank[name], n) for n, names in records.provides for name in dict.fromkeys(names)), len(rank)
+    )
+    names = b"\n".join(rank)
     head = {
         "order": sys.byteorder,
-        "skipped": skipped,
+        "skipped": records.skipped,
         "names": len(names),
-        "lines": position,
+        "lines": offset[-1],
         **{name: len(tables[name]) for name in _TABLES},
     }
-    body = b"".join([*(tables[n].tobytes() for n in _TABLES), names, *lines])
+    body = b"".join([*(tables[n].tobytes() for n in _TABLES), names, *records.lines])
     head["crc"] = zlib.crc32(body)
     return b"".join([MAGIC, json.dumps(head).encode().ljust(255) + b"\n", body])
 
 
-def _rows(rows: list[list[int]]) -> tuple[array[int], array[int]]:
-    """Rows of numbers as one array and where each row starts in it."""
-    start, flat = array("I", [0]), array("I")
-    for row in rows:
-        flat.extend(row)
-        start.append(len(flat))
-    return start, flat
+def _rows(pairs: Iterable[tuple[int, int]], count: int) -> tuple[array[int], array[int]]:
+    """(Row, number) as one array of numbers by row, in order, and where each of `count` rows starts in it."""
+    ordered = sorted(pairs, key=itemgetter(0))
+    lengths = [0] * count
+    for row, _ in ordered:
+        lengths[row] += 1
+    return array("I", accumulate(lengths, initial=0)), array("I", map(itemgetter(1), ordered))
 
 
 class Index:

@@ -9,7 +9,7 @@ import argparse
 import random
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,10 +54,8 @@ class Apt:
         for name in ("lists/partial", "cache/archives/partial", "none"):
             (self.folder / name).mkdir(parents=True)
         run([need("apt-get"), *self.options, "update"], timeout=300)
-        listed = run(["apt-get", *self.options, "indextargets", "--format", "$(FILENAME)", "Created-By: Packages"])
-        for number, name in enumerate(listed.out.split()):
-            found = subprocess.run(["/usr/lib/apt/apt-helper", "cat-file", name], capture_output=True, check=True)
-            keep(self.folder / f"index-{number}", build_index(found.stdout))
+        for number, data in enumerate(plain_lists(self)):
+            keep(self.folder / f"index-{number}", build_index(data))
 
     def pairs(self) -> Pairs:
         """The very same indexes for our resolver."""
@@ -75,6 +73,13 @@ class Apt:
             return None
         files = [line.split()[1] for line in ran.out.splitlines() if line.startswith("'")]
         return frozenset((name, unquote(version)) for name, version, *_ in (file.split("_") for file in files))
+
+
+def plain_lists(apt: Apt) -> Iterator[bytes]:
+    """The Packages files that apt has fetched, one by one, as both sides parse them."""
+    listed = run(["apt-get", *apt.options, "indextargets", "--format", "$(FILENAME)", "Created-By: Packages"])
+    for name in listed.out.split():
+        yield subprocess.run(["/usr/lib/apt/apt-helper", "cat-file", name], capture_output=True, check=True).stdout
 
 
 def essential(pairs: Pairs) -> list[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stackbuild.packages.deb import packages_index
 from stackbuild.packages.deb.control import relations, stanzas
 from stackbuild.packages.deb.packages_index import build_index, installed
-from stackbuild.packages.index import Index, keep
+from stackbuild.packages.index import Index, Records, keep
 from stackbuild.packages.package import Package
 from tests.packages.debian import index, stanza
+from tests.packages.plain_index import plain_index
 
 GOOD = stanza("curl", "7.88", depends="libc6 (>= 2.34)", provides="fetcher (= 1), loader")
 
@@ -70,6 +73,74 @@ def test_a_damaged_index_file_is_an_error_not_a_wrong_answer(tmp_path: Path) -> 
         (tmp_path / "index").write_bytes(bad)
         with pytest.raises(ValueError):
             Index.open(tmp_path / "index")
+
+
+def equal_to_plain(data: bytes) -> None:
+    """The fast reader, in one part and in two, answers all that can be asked as the plain one does."""
+    plain = plain_index(data)
+    for part in (len(data) + 1, 1):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(packages_index, "PART", part)
+            read = Index(build_index(data))
+        assert list(read.all(None)) == plain.packages and read.skipped == plain.skipped
+        assert list(read.rank) == plain.mentioned
+        assert {n: read.providers(n, None) for n in plain.mentioned} == plain.providers
+        own = {n: [p for p in plain.packages if p.name == n] for n in plain.mentioned}
+        assert {n: read.packages(n, None) for n in plain.mentioned} == own
+        base = [p for p in plain.packages if p.flags or p.priority in ("required", "important", "standard")]
+        assert read.base(None) == base
+
+
+LINES = [
+    "Package: a", "Package: b", "PACKAGE: c", "Package: ../d", "Version: 1", "Version: 2:1~", "version: x y",
+    "Architecture: amd64", "Architecture: all", "Size: 9", "Size: 9 ", "Size: -1", f"SHA256: {'a' * 64}",
+    f"SHA256: {'B' * 64}", "Filename: pool/a", "Filename: ./a", "Filename: pool/../a", "Filename: pool//a",
+    "Filename: a/", "Essential: yes", "Essential: no", "Protected: yes", "Priority: required", "Priority: optional",
+    "Source: s (1)", "Source: ???", "Source:", "Depends: b, c (>= 1) | d:any", "Depends: a,", " e, f", "\tg | h ",
+    "depends: i", "Provides: v (= 1), a, w", "Provides: v ", "Suggests: x", " ", "", "", "# x", "Tag: role::a,",
+    "Replaces: y [amd64] <!z>", "Section: caf\udce9", "Multi-Arch:\tsame", "Description: t",
+]  # fmt: skip
+WHOLE = ["Package: a", "Version: 1", "Architecture: amd64", "Size: 9", f"SHA256: {'a' * 64}", "Filename: pool/a"]
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.lists(st.sampled_from(LINES), max_size=8)), max_size=6), st.booleans())
+def test_the_fast_reader_equals_the_plain_one(stanzas: list[tuple[bool, list[str]]], returns: bool) -> None:
+    text = "\n\n".join("\n".join([*(WHOLE if whole else ()), *lines]) for whole, lines in stanzas)
+    equal_to_plain(text.replace("\n", "\r\n" if returns else "\n").encode("utf-8", "surrogateescape"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200))
+def test_the_fast_reader_equals_the_plain_one_on_any_bytes(data: bytes) -> None:
+    equal_to_plain(GOOD.encode() + data + b"\n\n" + GOOD.encode())
+
+
+@pytest.mark.whole
+def test_the_fast_reader_equals_the_plain_one_on_a_whole_distribution(tmp_path: Path) -> None:
+    from tests.packages.agreement import Apt, plain_lists
+
+    apt = Apt(tmp_path / "apt")
+    apt.make()
+    for data in plain_lists(apt):
+        equal_to_plain(data)
+
+
+def test_a_child_that_dies_costs_time_and_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = os.getpid()
+    data = f"{GOOD}\n{stanza('x', essential='yes')}".encode()
+    expected = build_index(data)
+
+    def dies(part: bytes) -> Records:
+        if os.getpid() != here:
+            os._exit(9)
+        return read_part(part)
+
+    read_part = packages_index._read_part
+    monkeypatch.setattr(packages_index, "PART", 1)
+    assert build_index(data) == expected
+    monkeypatch.setattr(packages_index, "_read_part", dies)
+    assert build_index(data) == expected
 
 
 def test_an_empty_index_has_nothing() -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from stackbuild.core.errors import Hint, NetworkError, ResolutionError, UsageError
 from stackbuild.core.origin import Origin
 from stackbuild.packages.deb.archive import open_deb
-from stackbuild.packages.deb.packages_index import record_of
+from stackbuild.packages.deb.packages_index import records_of
 from stackbuild.packages.deb.version import order
 from stackbuild.packages.fetch import Fetcher
-from stackbuild.packages.index import Index, Record, build
+from stackbuild.packages.index import Index, Records, build, joined
 from stackbuild.packages.local import LocalFile
 from stackbuild.stack.request import Request
 
@@ -34,7 +35,7 @@ def read(
     A folder stands for its packages of this architecture (or all), the newest version of each; a file that is named
     itself has to be one. Raises UsageError, ResolutionError.
     """
-    records: dict[Key, tuple[Record, LocalFile]] = {}
+    records: dict[Key, tuple[Records, LocalFile]] = {}
     asked: dict[str, tuple[Key, ...]] = {}
     for request in requests:
         if not request.path:
@@ -42,7 +43,7 @@ def read(
         newest: dict[str, Key] = {}
         for file in files[request.name]:
             record = _record(file, request, fetcher)
-            key = (record.fields[0], record.fields[1], record.fields[2])
+            key = cast(Key, tuple(value.decode() for value in record.lines[0].split(b"\t", 3)[:3]))
             if key[2] not in (architecture, "all"):
                 if file.path == request.path:
                     raise _foreign(request, key[2], architecture)
@@ -56,7 +57,7 @@ def read(
         if not newest:
             raise ResolutionError(f"`{request.text}` has no package for {architecture}", where=where(request))
         asked[request.name] = tuple(newest.values())
-    return LocalPackages(Index(build(record for record, _ in records.values())), asked)
+    return LocalPackages(Index(build(joined([record for record, _ in records.values()]))), asked)
 
 
 def where(request: Request | str) -> Origin:
@@ -64,20 +65,20 @@ def where(request: Request | str) -> Origin:
     return Origin("project", "", 0, ("packages", "install", str(request)))
 
 
-def _record(file: LocalFile, request: Request, fetcher: Fetcher) -> Record:
+def _record(file: LocalFile, request: Request, fetcher: Fetcher) -> Records:
     try:
         with open_deb(fetcher.path(file.sha256), str(file), data=False) as deb:
             control = deb.fields
     except NetworkError as error:
         raise UsageError(error.what, where=where(request), why=error.why) from None
-    record = record_of(control, path=file.path, size=file.size, sha256=file.sha256)
-    if record is None:
+    records = records_of(control, path=file.path, size=file.size, sha256=file.sha256)
+    if not records.lines:
         raise UsageError(
             f"{file} is not a sound Debian package",
             where=where(request),
             why="its control file has no valid Package, Version and Architecture",
         )
-    return record
+    return records
 
 
 def _foreign(request: Request, its: str, architecture: str) -> ResolutionError:
