@@ -60,8 +60,13 @@ class ShownRecipe:
             for name, param in self.header.params.items()
         }
         name, words = self.header.name, self.header.description
-        return {"name": name, "description": words, "file": self.recipe.saying.place.shown, "params": params} | {
-            "sets": self.sets()
+        return {
+            "v": 1,
+            "name": name,
+            "description": words,
+            "file": self.recipe.saying.place.shown,
+            "params": params,
+            "sets": self.sets(),
         }
 
 
@@ -97,4 +102,4 @@ class PushedRecipe:
         return f"oci://{self.reference}@{self.digest}"
 
     def to_json(self) -> Any:
-        return {"reference": self.reference, "digest": self.digest}
+        return {"v": 1, "reference": self.reference, "digest": self.digest}

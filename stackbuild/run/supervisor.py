@@ -36,6 +36,8 @@ FIRST_PAUSE, LAST_PAUSE = 0.1, 60.0
 STEADY = 10.0
 """Seconds after which a container counts as having run well: the next pause is the first again."""
 KILL_SECONDS = 5.0
+LISTEN_SECONDS = 0.05
+"""Between two looks whether a process catches its stop signal by now."""
 
 
 class Supervisor:
@@ -224,9 +226,16 @@ class Supervisor:
             self.update(status="exited", stopped=True)
             self._end()
             return
-        self.signal(self.spec.stop_signal)
+        self._ask_to_end()
         after = self.spec.stop_grace if grace is None else grace
         self.loop.later(after, lambda: self.process.kill_all() if self.process else None)
+
+    def _ask_to_end(self) -> None:
+        """The stop signal, as soon as it would be heard."""
+        if self.process is not None and not self.process.hears(self.spec.stop_signal):
+            self.loop.later(LISTEN_SECONDS, self._ask_to_end)
+            return
+        self.signal(self.spec.stop_signal)
 
     def signal(self, number: int) -> None:
         if self.process is not None:

@@ -13,6 +13,9 @@ from stackbuild.run.container import ALIVE, Container, State
 from stackbuild.run.log import LogReader
 from stackbuild.run.requests import POLL, ask_to_stop
 
+HOPELESS = 5
+"""Restarts in a row after which nobody waits any longer for a container to become healthy."""
+
 Output = Callable[[str, bytes], None]
 """Gets (stream, bytes) as a container wrote them; stream: "stdout" | "stderr"."""
 
@@ -20,7 +23,8 @@ Output = Callable[[str, bytes], None]
 def wait_healthy(container: Container, timeout: float, listener: Listener = nobody) -> None:
     """Wait until the health check passes, or at once if there is none.
 
-    Raises StepError if the container ends or becomes unhealthy, or when `timeout` seconds are over.
+    Raises StepError if the container ends, becomes unhealthy or is restarted over and over, or when `timeout` seconds
+    are over.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -32,6 +36,9 @@ def wait_healthy(container: Container, timeout: float, listener: Listener = nobo
         if state.status == "exited":
             raise _ended(container, state)
         hint = Hint("see what it wrote", f"stackbuild logs {container.name}")
+        if state.status == "restarting" and state.restarts >= HOPELESS:
+            why = f"{_why(state)}, and {state.restarts} restarts did not help"
+            raise StepError(f"{container.name} keeps ending", why=why, hints=(hint,), output=tail(container))
         if state.health == "unhealthy":
             listener(ContainerStateChanged(container.name, "unhealthy", state.report))
             raise StepError(f"{container.name} is unhealthy", why=state.report, hints=(hint,), output=tail(container))
@@ -42,8 +49,11 @@ def wait_healthy(container: Container, timeout: float, listener: Listener = nobo
 
 
 def _ended(container: Container, state: State) -> StepError:
-    why = state.detail or f"exit code {state.exit_code}"
-    return StepError(f"{container.name} has ended", why=why, output=tail(container))
+    return StepError(f"{container.name} has ended", why=_why(state), output=tail(container))
+
+
+def _why(state: State) -> str:
+    return state.detail or f"exit code {state.exit_code}"
 
 
 def tail(container: Container, lines: int = 20) -> str:
@@ -131,5 +141,5 @@ def attach(
             elif not done and until():
                 return None
             time.sleep(POLL)
-    listener(ContainerStateChanged(container.name, "exited", state.detail or f"exit code {state.exit_code}"))
+    listener(ContainerStateChanged(container.name, "exited", _why(state)))
     return 137 if state.exit_code is None else state.exit_code

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -17,7 +18,8 @@ import pytest
 
 from stackbuild.core.paths import StorePaths
 from tests.conftest import Stackbuild
-from tests.machine import need, need_root, once, run, wait_until
+from tests.machine import kill_group, need, need_root, once, run, wait_until
+from tests.projects import busybox
 from tests.run.boxes import Boxes, make_tree
 
 SCRIPT = "echo one; echo two; trap 'echo bye; exit 5' TERM; while :; do sleep 0.05; done"
@@ -142,3 +144,21 @@ def test_run_starts_a_container_of_any_image(boxes: Boxes, stackbuild: Stackbuil
     stackbuild("down", "-t", "0", "kept")
     (stackbuild.folder / "stack.toml").write_text("broken = [")  # an image that is here needs nothing of the project
     assert stackbuild("run", "--rm", "--network", "none", reference, code=3).out == "from image\n"
+
+
+def test_ctrl_c_while_a_container_starts_leaves_none_behind(boxes: Boxes, stackbuild: Stackbuild) -> None:
+    (stackbuild.folder / "stack.toml").write_text(
+        '[stack]\nname = "quick"\n[base]\nscratch = true\n[image]\ncmd = ["/sleep", "60"]\n'
+        '[[layer]]\nname = "sleep"\ncopy = [{ from = "sleep", to = "/sleep", mode = "0755" }]\n'
+    )
+    shutil.copy(busybox(), stackbuild.folder / "sleep")
+    stackbuild("build")
+    child = stackbuild.start("run", "--rm", "--name", "quick", "--network", "none", "quick")
+    folder = stackbuild.store / "containers.v1/quick"
+    try:
+        wait_until(lambda: (folder / "spec.json").exists(), 60, "the container")
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=30)
+    finally:
+        kill_group(child)
+    assert child.returncode == 143 and not folder.exists()

@@ -73,7 +73,7 @@ def test_list_and_show(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert words in out
     run("recipe", "show", "web", "--format", "json")
     shown = json.loads(capsys.readouterr().out)
-    assert shown["params"]["port"] == {"type": "integer", "help": "where it listens"}
+    assert shown["v"] == 1 and shown["params"]["port"] == {"type": "integer", "help": "where it listens"}
     assert shown["params"]["words"]["default"] == ["a"]
     with pytest.raises(UsageError, match="has other arguments"):
         run("recipe", "show")

@@ -133,6 +133,15 @@ def test_waiting_for_what_has_ended_says_its_last_words(boxes: Boxes) -> None:
     assert failed.value.output == "broken config"
 
 
+def test_nobody_waits_for_a_container_that_is_restarted_over_and_over(boxes: Boxes) -> None:
+    check = Health("tcp", ("127.0.0.1:1",), interval=60.0)
+    container = boxes.start(("sh", "-c", "echo no database >&2; exit 9"), restart="always", health=check)
+    with pytest.raises(StepError, match="keeps ending") as found:
+        watch.wait_healthy(container, 600)
+    assert found.value.why == "exit code 9, and 5 restarts did not help"
+    assert found.value.output.splitlines()[-1] == "no database"
+
+
 # -- the log -------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import re
 import secrets
 import sys
 from argparse import REMAINDER, ArgumentParser, Namespace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def run(app: App, args: Namespace) -> int:
     from stackbuild.run.lifecycle import down, start
     from stackbuild.run.requests import borrow_terminal, wait
     from stackbuild.run.settings import runtime_spec, soft_settings
-    from stackbuild.run.watch import attach
+    from stackbuild.run.watch import Asked, attach
 
     if args.tty and args.interactive:
         need_terminal()
@@ -60,20 +61,22 @@ def run(app: App, args: Namespace) -> int:
         soft=soft_settings(stack),
     )
     stdin = 0 if args.interactive and not args.tty else None
-    made = start(spec, lowers, app.paths, app.listener, stdin=stdin)
     if args.detach:
+        start(spec, lowers, app.paths, app.listener, stdin=stdin)
         sys.stdout.write(f"{name}\n")
         return 0
-    try:
-        if args.tty:
-            terminal, line = borrow_terminal(made)
-            join(terminal, stdin=args.interactive)
-            line.close()
-            return wait(made)
-        return attach(made, output, app.listener) or 0
-    finally:
-        if args.rm:
-            down(made, app.paths)
+    with nullcontext() if args.tty else Asked() as asked:  # from here on Ctrl-C means the container
+        made = start(spec, lowers, app.paths, app.listener, stdin=stdin)
+        try:
+            if args.tty:
+                terminal, line = borrow_terminal(made)
+                join(terminal, stdin=args.interactive)
+                line.close()
+                return wait(made)
+            return attach(made, output, app.listener, asked=asked) or 0
+        finally:
+            if args.rm:
+                down(made, app.paths)
 
 
 def settings(app: App, args: Namespace) -> Stack:
