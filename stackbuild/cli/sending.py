@@ -36,7 +36,10 @@ class Sending:
     def of(cls, stack: Stack) -> Sending:
         """From settled settings."""
         cache = stack.build.cache
-        hosts = {host: Host(**table.model_dump()) for host, table in stack.registries.items()}
+        hosts = {
+            host: Host(table.mirror, table.insecure, table.ca, table.credential_helper)
+            for host, table in stack.registries.items()
+        }
         return cls(
             stack.name, tuple(stack.push.to), tuple(c for c in (cache.to, cache.from_) if c) if cache else (), hosts
         )
