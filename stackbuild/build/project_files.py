@@ -173,6 +173,11 @@ class ProjectFiles:
         )
 
     def _left_out(self, exclude: Sequence[str], ignore: str | None, git: bool, where: Origin | None) -> Left:
+        def is_git(name: str) -> bool:
+            return not git and name.rpartition("/")[2] == ".git"
+
+        if not exclude and ignore is None:
+            return lambda name, inside, is_dir: is_git(name)
         from pathspec import GitIgnoreSpec
 
         try:
@@ -189,7 +194,7 @@ class ProjectFiles:
         prefix = f"{folder}/" if folder else ""
 
         def left(name: str, inside: str, is_dir: bool) -> bool:
-            if not git and name.rpartition("/")[2] == ".git":
+            if is_git(name):
                 return True
             end = "/" if is_dir else ""
             if inside and excluded.match_file(inside + end):

@@ -152,7 +152,6 @@ def named(app: App, work: Work, results: Mapping[str, ActionResult]) -> BuiltIma
 def _keep_to_size(app: App, stack: Stack) -> None:
     """See to build.max-cache-size. The image is made: that less could be freed is no reason to fail."""
     from stackbuild.cli.keeping import keep_to_size
-    from stackbuild.report.cache import amount
 
     try:
         gone = keep_to_size(app, stack.build.max_cache_size)
@@ -160,6 +159,8 @@ def _keep_to_size(app: App, stack: Stack) -> None:
         app.listener(Note(f"nothing was pruned: {error}", "warning"))
         return
     if gone and gone.items:
+        from stackbuild.report.cache import amount
+
         app.listener(Note(f"freed {amount(gone.size)} of the store, as build.max-cache-size asks"))
 
 
@@ -198,10 +199,9 @@ def _tell_gaps(app: App, work: Work) -> None:
     """Say once what the sandbox of this machine does not give, if a step will run in it."""
     if not any(o.state in ("run", "depends") and o.step.tree for o in work.forecast.outlooks.values()):
         return
-    from stackbuild.host.sandbox import open_sandbox
+    from stackbuild.host.sandbox import gaps_of
 
-    gaps = open_sandbox(app.sandbox).gaps
-    if gaps:
+    if gaps := gaps_of(app.sandbox):
         app.listener(Note(f"steps run in the {app.sandbox} sandbox, which does not give: {'; '.join(gaps)}"))
 
 

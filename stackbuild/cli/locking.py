@@ -25,15 +25,17 @@ def lock_for(app: App, stack: Stack, *, locked: bool) -> Lock:
     """
     from stackbuild.core.errors import HostError
     from stackbuild.lock.requests import answers
-    from stackbuild.lock.resolve import resolve, stale
 
     old = app.lock_file.read()
-    if locked and (not answers(old, stack) or _overridden(stack)):
-        raise stale(stack, old)
-    if old is not None and answers(old, stack):
+    fits = answers(old, stack)
+    if old is not None and fits and not (locked and _overridden(stack)):
         app.lock = old
         return old
     from stackbuild.cli.network import fetcher
+    from stackbuild.lock.resolve import resolve, stale
+
+    if locked:
+        raise stale(stack, old)
 
     new = resolve(stack, old, fetcher(app, INDEX_AGE), bases=bases(app, stack), stage_bases=partial(bases, app))
     try:

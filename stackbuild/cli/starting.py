@@ -40,6 +40,7 @@ def _built_image(app: App, args: Namespace) -> Ready:
     from stackbuild.build.image import folders_of
     from stackbuild.cli.building import build, prepare
 
+    app.stack()
     app.workers.warm()
     work = prepare(app, again=args.always_make, locked=args.locked, args=args)
     image = build(app, work, args)

@@ -69,6 +69,7 @@ def _once(app: App, args: Namespace) -> None:
     from stackbuild.cli.building import build, prepare, send
     from stackbuild.cli.results import Built
 
+    app.stack()  # a changed one is settled beside this process: until then both processors are busy
     app.workers.warm()
     work = prepare(app, targets=args.target, again=args.always_make, locked=args.locked, args=args)
     image = build(app, work, args)
