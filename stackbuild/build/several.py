@@ -11,12 +11,11 @@ from stackbuild.build.cache import StepCache
 from stackbuild.build.scheduler import Tools
 from stackbuild.core.action import Action, ActionResult
 from stackbuild.core.digest import Digest
-from stackbuild.plan.several import stack_of
-from stackbuild.plan.step import ActionKind, Inputs, LocalKind, Step, StepKind
+from stackbuild.plan.step import ActionKind, Inputs, LocalKind, Step, StepKind, stack_of
 
 
 def several_tools(tools: Mapping[str, Tools]) -> Tools:
-    """Tools for a plan of `plan.several.joined`, from those of each stack by its name."""
+    """Tools for a plan of `plan.several.joined`, from those of each stack by its name; "": steps that name none."""
     first = next(iter(tools.values()))
     kinds: dict[str, StepKind] = {}
     for name, kind in first.kinds.items():

@@ -45,19 +45,21 @@ def prepare(
     app: App, *, targets: Sequence[str] = (), again: bool = False, locked: bool = False, args: Namespace | None = None
 ) -> Work:
     """Settle, lock (resolving only if the requests changed) and plan. Runs no step."""
+    from stackbuild.build.several import several_tools
+    from stackbuild.cli.base_stack import by_name
     from stackbuild.cli.locking import lock_for
     from stackbuild.plan.forecast import forecast
-    from stackbuild.plan.planner import make_plan
     from stackbuild.store.scratch import sweep
 
     stack = app.stack()
     app.protect()
     lock = lock_for(app, stack, locked=locked)
-    plan = make_plan(stack, lock)
-    if targets:
-        plan = plan.towards(targets)
+    plan = app.plan.towards(targets) if targets else app.plan
     secrets = read_secrets(getattr(args, "secret", []), app)
     tools = app.tools(secrets, shell=bool(getattr(args, "shell_on_failure", False)))
+    below = {name: one.base_tools for name, one in by_name([app]).items() if one is not app}
+    if below:
+        tools = several_tools({"": tools, stack.name: tools, **below})
     sweep(app.paths.scratch)
     return Work(
         stack, lock, plan, tools, forecast(plan, tools.kinds, tools.cache.lookup, tools.cache.last, again=again)
@@ -220,18 +222,20 @@ def _tell_skipped(app: App, work: Work, results: Mapping[str, ActionResult]) -> 
 def _remember(app: App, work: Work, image: BuiltImage, args: Namespace) -> None:
     """Keep what this build read, so that the next one can tell by `stat` that there is nothing to do."""
     from stackbuild.cli import fast
+    from stackbuild.cli.base_stack import all_below
     from stackbuild.cli.sending import Sending
     from stackbuild.lock.local import read_by
 
     blobs = [Digest(layer["digest"]) for result in image.layers for layer in _layers(result)]
     blobs += [manifest.digest for manifest in image.manifests]
+    stacks = [app, *all_below(app)]
     fast.remember(
         args,
         app.environ,
         started=app.started,
-        read=[*read_by(work.stack), *app.project_files.looked_at],
-        written=[work.stack.lock_file, *(app.blobs.path(digest) for digest in blobs)],
-        variables=work.stack.variables,
+        read=[file for one in stacks for file in (*read_by(one.stack()), *one.project_files.looked_at)],
+        written=[*(one.stack().lock_file for one in stacks), *(app.blobs.path(digest) for digest in blobs)],
+        variables=[name for one in stacks for name in one.stack().variables],
         result={
             "name": f"{image.name}:latest",
             "digest": image.digest,

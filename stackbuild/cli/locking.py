@@ -9,6 +9,7 @@ from stackbuild.core.events import Note
 
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
+    from stackbuild.lock.base_stack import BaseStack
     from stackbuild.lock.lock import Lock
     from stackbuild.lock.resolve import Bases, BaseTree
     from stackbuild.stack.stack import Stack
@@ -23,11 +24,12 @@ def lock_for(app: App, stack: Stack, *, locked: bool) -> Lock:
 
     Where the project cannot be written to, the build goes on with the lock in memory, and says so.
     """
+    from stackbuild.cli.base_stack import locks_below
     from stackbuild.core.errors import HostError
     from stackbuild.lock.requests import answers
 
-    old = app.lock_file.read()
-    fits = answers(old, stack)
+    old, below = app.lock_file.read(), locks_below(app)
+    fits = answers(old, stack, below)
     if old is not None and fits and not (locked and _overridden(stack)):
         app.lock = old
         return old
@@ -35,9 +37,10 @@ def lock_for(app: App, stack: Stack, *, locked: bool) -> Lock:
     from stackbuild.lock.resolve import resolve, stale
 
     if locked:
-        raise stale(stack, old)
+        raise stale(stack, old, below)
 
-    new = resolve(stack, old, fetcher(app, INDEX_AGE), bases=bases(app, stack), stage_bases=partial(bases, app))
+    fetch = fetcher(app, INDEX_AGE)
+    new = resolve(stack, old, fetch, bases=bases(app, stack), stage_bases=partial(bases, app), below=below)
     try:
         app.lock_file.write(new)
     except HostError as error:
@@ -47,9 +50,13 @@ def lock_for(app: App, stack: Stack, *, locked: bool) -> Lock:
 
 
 def bases(app: App, stack: Stack) -> Bases:
-    """How the resolver gets at the stack's base image."""
+    """How the resolver gets at the base image or base stack of a stack or stage."""
 
-    def base(platform: str, newest: bool) -> BaseTree:
+    def base(platform: str, newest: bool) -> BaseTree | BaseStack:
+        if stack.base.stack:
+            from stackbuild.cli.base_stack import as_base, base_app
+
+            return as_base(base_app(app, stack), platform)
         from stackbuild.cli.base_image import base_tree
 
         return base_tree(app, stack, platform, newest=newest)

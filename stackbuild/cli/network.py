@@ -15,6 +15,8 @@ from stackbuild.core.errors import Hint, NetworkError, UsageError
 from stackbuild.core.events import BytesFetched, ImagePushed, Note, PhaseFinished, PhaseStarted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from stackbuild.cli.sending import Host
     from stackbuild.cli.wiring import App
     from stackbuild.core.digest import Digest
@@ -72,10 +74,9 @@ class _LateClient:
 @lru_cache(maxsize=8)
 def _sources(app: App, stage: str) -> list[Source]:
     """The sources of the stack ("") or of a stage."""
-    from stackbuild.lock.sources import find_sources
+    from stackbuild.cli.base_stack import sources_of
 
-    stack = app.stack().stages[stage] if stage else app.stack()
-    return find_sources(stack, base=app.base_folder(stack), listener=app.listener)
+    return sources_of(app, app.stack().stages[stage] if stage else app.stack())
 
 
 @lru_cache(maxsize=8)
@@ -91,17 +92,30 @@ def download(app: App, step: Step) -> None:
     if "url" in step.params:
         _download_url(app, step)
         return
+    _bring(app, step.platform, [step.params["sha256"]], step.id)
+
+
+def bring(app: App, platform: str, packages: Iterable[LockedPackage]) -> None:
+    """The files of locked packages, into the store, those that are not there. Raises NetworkError."""
+    _bring(app, platform, [p.sha256 for p in packages if not app.downloads.path(p.sha256).exists()])
+
+
+def _bring(app: App, platform: str, digests: Iterable[Digest], name: str = "packages") -> None:
     from stackbuild.lock.sources import wanted
     from stackbuild.lock.vendor import take
 
     fetch = fetcher(app)
-    package, part, stage = _locked(app, step.platform)[step.params["sha256"]]
-    if package.local:
-        from stackbuild.lock.local import take as take_local
+    missing = []
+    for digest in digests:
+        package, part, stage = _locked(app, platform)[digest]
+        if package.local:
+            from stackbuild.lock.local import take as take_local
 
-        take_local(app.stack().project, package, fetch)
-    elif not take(app.stack().project, app.lock.vendor, package, fetch):
-        fetch.fetch([wanted(package, part, _sources(app, stage), fetch)], step.id)
+            take_local(app.stack().project, package, fetch)
+        elif not take(app.stack().project, app.lock.vendor, package, fetch):
+            missing.append(wanted(package, part, _sources(app, stage), fetch))
+    if missing:
+        fetch.fetch(missing, name)
 
 
 def fill_vendor(app: App, lock: Lock, before: Lock | None) -> None:

@@ -1,4 +1,4 @@
-"""Settles the project's stack file with all levels above and below it; the image level is the base's own config."""
+"""Settles the project's stack file with all levels above and below it; the image level is what the base says."""
 
 from __future__ import annotations
 
@@ -22,13 +22,19 @@ if TYPE_CHECKING:
 
 
 def settle_project(app: App) -> Stack:
-    """The settled stack of this command. A base image is looked up for its config: in the lock, else where it is."""
+    """The settled stack of this command. A base image is looked up for its config: in the lock, else where it is;
+    a base stack is settled first."""
     question = _question(app, app.project_file, profiles=app.args.profile or ())
     pins = _pins(app, question)
     app.settling = True
     stack = _settled(app, question, pins=pins)
     app.settling = False
     app.before_base = stack
+    if any(one.base.stack for one in (stack, *stack.stages.values())):
+        from stackbuild.cli.base_stack import settled_base
+
+        below = settled_base(app, stack)
+        return _settled(app, question, pins=pins, below=below) if below else stack
     if stack.base.image:
         from stackbuild.cli.base_image import base_config
 
@@ -55,12 +61,14 @@ def _settled(
     question: Question,
     pins: Mapping[str, Digest] | None = None,
     image_level: Mapping[str, Any] | None = None,
+    below: Stack | None = None,
 ) -> Stack:
     """As an earlier command settled it, if nothing has changed since; else settled now, and kept."""
+    from stackbuild.stack.image_level import outline
     from stackbuild.stack.kept import KeptStacks, words_of
 
     kept = KeptStacks(app.paths.stamps / "settled")
-    words = words_of(question, pins or {}, image_level)
+    words = words_of(question, pins or {}, outline(below) if below else image_level)
     if (stack := kept.get(words, app.environ)) is not None:
         return stack
     from stackbuild.cli.beside import settled_beside
@@ -76,6 +84,7 @@ def _settled(
             user_config=question.user_config,
             site_config=question.site_config,
             image_level=image_level,
+            below=below,
             pins=pins,
             remote=remote,
         )

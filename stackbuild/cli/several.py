@@ -44,9 +44,9 @@ def stacks_of(app: App, args: Namespace) -> tuple[App, Namespace, Stacks]:
     if len(files) == 1:
         [(file, targets)] = files.items()
         changed = Namespace(**{**vars(args), "file": file, "files": [file], "target": [*targets, *rest]})
-        return _app(app, changed), changed, []
+        return app.child(changed), changed, []
     stacks = [
-        (_app(app, words), words)
+        (app.child(words), words)
         for file, targets in files.items()
         for words in [Namespace(**{**vars(args), "file": file, "files": [file], "target": targets})]
     ]
@@ -62,27 +62,12 @@ def stack_file(word: str) -> str | None:
     return os.path.abspath(path / "stack.toml") if word and (path / "stack.toml").is_file() else None
 
 
-def _app(app: App, args: Namespace) -> App:
-    """An app for another stack of the same command: the same store, workers and listener."""
-    from stackbuild.cli.wiring import App
-
-    other = App(args, app.environ, app.listener)
-    other.ending = app.ending
-    other.workers = app.workers
-    return other
-
-
 def _by_name(stacks: Stacks, targets: Sequence[str]) -> None:
     """Give each STACK:NAME to its stack. Raises UsageError for names that two have, or none."""
-    names: dict[str, Namespace] = {}
-    for app, args in stacks:
-        if app.stack().name in names:
-            raise UsageError(
-                f"two stacks are called `{app.stack().name}`",
-                where=app.stack().origin("stack", "name"),
-                why=f"the other is {names[app.stack().name].file}, and their images would take each other's name",
-            )
-        names[app.stack().name] = args
+    from stackbuild.cli.base_stack import by_name
+
+    by_name(app for app, _ in stacks)
+    names = {app.stack().name: args for app, args in stacks}
     for target in targets:
         stack, colon, name = target.partition(":")
         if not colon or stack not in names:
@@ -107,6 +92,7 @@ class Joined:
 def join(app: App, args: Namespace, stacks: Stacks) -> Joined:
     """Settle and lock each, then plan all of them together. Runs no step."""
     from stackbuild.build.several import several_tools
+    from stackbuild.cli.base_stack import by_name
     from stackbuild.cli.building import prepare
     from stackbuild.plan.forecast import forecast
     from stackbuild.plan.several import joined
@@ -116,7 +102,8 @@ def join(app: App, args: Namespace, stacks: Stacks) -> Joined:
         work = prepare(one, targets=words.target, again=args.always_make, locked=args.locked, args=words)
         works[work.stack.name] = one, work
     plan, goals = joined({name: work.plan for name, (_, work) in works.items()})
-    tools = several_tools({name: work.tools for name, (_, work) in works.items()})
+    below = {name: one.base_tools for name, one in by_name(one for one, _ in stacks).items() if name not in works}
+    tools = several_tools({**{name: work.tools for name, (_, work) in works.items()}, **below})
     found = forecast(plan, tools.kinds, tools.cache.lookup, tools.cache.last, again=args.always_make)
     return Joined(works, plan, goals, tools, found)
 

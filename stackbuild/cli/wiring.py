@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stackbuild.cli.base_stack import Family
 from stackbuild.cli.output import Shown, show
 from stackbuild.core import paths as places
 from stackbuild.core.errors import Hint, UsageError
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from stackbuild.build.executors.workers import Workers
     from stackbuild.build.project_files import ProjectFiles
     from stackbuild.build.remote_cache import RemoteCache
+    from stackbuild.build.scheduler import Tools
     from stackbuild.cli.sending import Host, Sending
     from stackbuild.lock.lock import Lock, LockFile
     from stackbuild.net.client import Client
     from stackbuild.oci.layout import Layout
+    from stackbuild.plan.graph import Plan
     from stackbuild.stack.image_tables import Registry
     from stackbuild.stack.stack import Stack
     from stackbuild.store.objects import ObjectStore
@@ -47,6 +50,8 @@ class App:
         self._protected = False
         self.settling = False  # while recipes are fetched, registries are known from the machine's own config alone
         self.before_base: Stack | None = None  # the stack as settled without its image level
+        self.family = Family()
+        self.top: App = self  # whose remote cache is asked: that of the stack that is built
 
     @classmethod
     @contextmanager
@@ -58,6 +63,17 @@ class App:
             app = cls(args, environ, NotesOnce(listener))
             with app.ending:
                 yield app
+
+    def child(self, args: Namespace, environ: Mapping[str, str] | None = None) -> App:
+        """An app for another stack of the same command: the same store, workers and listener.
+
+        environ: what is left of the environment for a stack that is only the base of others."""
+        other = App(args, self.environ if environ is None else environ, self.listener)
+        other.ending, other.workers, other.family = self.ending, self.workers, self.family
+        if environ is not None:
+            other.top = self.top
+        self.family.apps[args.file] = other
+        return other
 
     def show(self, value: Shown) -> None:
         """Data, on stdout."""
@@ -218,7 +234,17 @@ class App:
         return chosen
 
     @cached_property
+    def plan(self) -> Plan:
+        """All steps of the stack and of those below it; its lock is known by now."""
+        from stackbuild.cli.base_stack import plans_below
+        from stackbuild.plan.planner import make_plan
+
+        return make_plan(self.stack(), self.lock, plans_below(self))
+
+    @cached_property
     def remote_cache(self) -> RemoteCache | None:
+        if self.top is not self:
+            return self.top.remote_cache
         from stackbuild.cli.remote_cache import make_remote_cache
 
         return make_remote_cache(self)
@@ -236,6 +262,12 @@ class App:
         from stackbuild.build.executors.workers import Workers
 
         return Workers()
+
+    @cached_property
+    def base_tools(self) -> Tools:
+        """The tools of this stack's steps where they are below those of another."""
+        made: Tools = self.tools()
+        return made
 
     def tools(self, secrets: Mapping[str, Path] | None = None, **more: Any) -> Any:
         """What a build of this stack works with."""

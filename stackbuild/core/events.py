@@ -121,5 +121,5 @@ def nobody(event: Event) -> None:
 
 
 def is_of(step: str, *kinds: str) -> bool:
-    """Whether a step, by its id, is of one of these kinds, for any platform and in any stage."""
-    return any(part in kinds for part in step.split("/")[:-1])
+    """Whether a step, by its id, is of one of these kinds, for any platform and in any stage or stack."""
+    return any(part.rpartition(":")[2] in kinds for part in step.split("/")[:-1])

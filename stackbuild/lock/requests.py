@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from stackbuild.core.action import canonical
 from stackbuild.core.digest import Digest, digest_of
+from stackbuild.lock.base_stack import packages_digest
 from stackbuild.lock.local import local_files
-from stackbuild.lock.lock import Lock
+from stackbuild.lock.lock import Lock, PlatformLock
 from stackbuild.stack.stack import Stack
 
 
@@ -15,7 +17,7 @@ def questions(stack: Stack) -> dict[str, Any]:
     """All of a stack that a lock depends on, as JSON values (DESIGN, section 6). Raises UsageError."""
     base, packages = stack.base, stack.packages
     said: dict[str, Any] = {
-        "base": {key: value for key in ("distro", "image", "scratch") if (value := getattr(base, key, None))},
+        "base": {key: value for key in ("distro", "image", "stack", "scratch") if (value := getattr(base, key, None))},
         "install": [request.text for request in packages.install],  # the order counts: it is the order of waves
         "recommends": packages.recommends,
         "platforms": list(stack.image.platforms),
@@ -57,8 +59,34 @@ def digest(stack: Stack) -> Digest:
     return digest_of(canonical(questions(stack)))
 
 
-def answers(lock: Lock | None, stack: Stack) -> bool:
-    """Whether the lock is there and answers what the stack asks now."""
+def answers(lock: Lock | None, stack: Stack, below: Mapping[str, Lock] | None = None) -> bool:
+    """Whether the lock is there and answers what the stack asks now.
+
+    below: the locks of base stacks, by what `base.stack` says.
+    """
     if lock is None or dict(lock.recipes) != dict(stack.recipes):
         return False
-    return lock.requests == digest(stack) and set(lock.platforms) >= set(stack.image.platforms)
+    if lock.requests != digest(stack) or not set(lock.platforms) >= set(stack.image.platforms):
+        return False
+    return not moved_below(lock, stack, below or {})
+
+
+def moved_below(lock: Lock, stack: Stack, below: Mapping[str, Lock]) -> tuple[str, ...]:
+    """The base stacks (what `base.stack` says) whose packages are not those that the lock's were put on."""
+    found = []
+    for platform in set(stack.image.platforms) & set(lock.platforms):
+        locked = lock.platforms[platform]
+        for one in (stack, *stack.stages.values()):
+            base = one.base.stack
+            if not base or not puts_on_base(one):
+                continue
+            own = locked.stages.get(one.stage, PlatformLock()) if one.stage else locked
+            there = below[base].platforms.get(platform) if base in below else None
+            if there is None or own.base_digest != packages_digest(there):
+                found.append(base)
+    return tuple(dict.fromkeys(found))
+
+
+def puts_on_base(stack: Stack) -> bool:
+    """Whether what is locked for a stack on a base depends on what this base has."""
+    return bool(stack.packages.install or stack.packages.upgrade)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from stackbuild.core.clock import Clock
 from stackbuild.core.digest import Digest
 from stackbuild.core.errors import Hint, ResolutionError, StackError, UsageError
 from stackbuild.core.events import Note, PhaseFinished, PhaseStarted
+from stackbuild.lock.base_stack import BaseStack
 from stackbuild.lock.local import bring, differences
 from stackbuild.lock.lock import FORMAT, Lock, LockedArchive, LockedPackage, LockedRemoval, PlatformLock
-from stackbuild.lock.requests import answers, digest
+from stackbuild.lock.requests import answers, digest, moved_below, puts_on_base
 from stackbuild.lock.sources import find_sources
 from stackbuild.packages.ecosystem import Ecosystem, Question, Resolution, ecosystem
 from stackbuild.packages.fetch import Fetcher
@@ -31,8 +32,9 @@ class BaseTree:
     folder: Path
 
 
-Bases = Callable[[str, bool], BaseTree]
-"""(Platform, whether the newest is wanted) -> the base image, found and unpacked; asked only if the base is one."""
+Bases = Callable[[str, bool], BaseTree | BaseStack]
+"""(Platform, whether the newest is wanted) -> the base image, found and unpacked, or the base stack; asked only if the
+base is one."""
 
 
 def resolve(
@@ -42,6 +44,7 @@ def resolve(
     *,
     bases: Bases | None = None,
     stage_bases: Callable[[Stack], Bases] | None = None,
+    below: Mapping[str, Lock] | None = None,
     move: Sequence[str] | None = None,
     clock: Clock | None = None,
     root: Path = Path("/"),
@@ -49,11 +52,12 @@ def resolve(
     """The lock that answers the stack. `old` itself if it does so already and nothing is to move.
 
     move: None keeps every locked version that still fits; [] moves all packages; names move those.
-    bases: for a stack on a base image; stage_bases: the same of a stage.
+    bases: for a stack on a base image or stack; stage_bases: the same of a stage.
+    below: the locks of base stacks, by what `base.stack` says.
     root: this machine's own root (its apt sources).
     Raises ResolutionError, NetworkError, UsageError.
     """
-    if move is None and answers(old, stack):
+    if move is None and answers(old, stack, below):
         assert old is not None
         return old
     if move:
@@ -106,22 +110,25 @@ def _platform(
     root: Path,
 ) -> PlatformLock:
     base = None
-    if stack.base.image:
+    if stack.base.image or (stack.base.stack and puts_on_base(stack)):
         if bases is None:
-            raise UsageError("a base image cannot be looked up here", where=stack.origin("base", "image"))
+            raise UsageError("a base image cannot be looked up here", where=stack.origin("base", stack.base.kind))
         base = bases(platform, move is not None and not move)
-    if base is not None and not stack.packages.install and not stack.packages.upgrade:
+    if base is not None and not puts_on_base(stack):
         return PlatformLock(base.digest, base_image=str(stack.base.image))
+    if stack.base.stack and base is None:
+        return PlatformLock()
     if stack.base.scratch and not stack.packages.install:
         return PlatformLock()
     family = _family(stack)
-    sources = find_sources(stack, base=base.folder if base else None, listener=fetcher.listener, root=root)
+    status = _status(base, stack)
+    sources = _sources(stack, base, fetcher, root)
     question = Question(
         requests=tuple(stack.packages.install),
         architecture=family.architecture(platform),
         variant=stack.base.variant if stack.base.distro else "",
         recommends=bool(stack.packages.recommends),
-        status=_status(base),
+        status=status,
         pins=_pins(stack, base),
         upgrade=bool(stack.packages.upgrade) and base is not None,
         allow_remove=tuple(stack.packages.allow_remove),
@@ -135,30 +142,55 @@ def _platform(
     for note in result.notes:
         fetcher.listener(Note(note))
     found = to_lock(result, base.digest if base else None)
-    return replace(found, base_image=str(stack.base.image)) if base else found
+    return replace(found, base_image=str(stack.base.image or f"stack:{stack.base.stack}")) if base else found
+
+
+def _sources(stack: Stack, base: BaseTree | BaseStack | None, fetcher: Fetcher, root: Path) -> list[Source]:
+    if isinstance(base, BaseStack) and not stack.packages.source:
+        return base.sources()
+    folder = base.folder if isinstance(base, BaseTree) else None
+    return find_sources(stack, base=folder, listener=fetcher.listener, root=root)
 
 
 def _family(stack: Stack) -> Ecosystem:
     return ecosystem(stack.base.distro or "debian/any")  # a base image without dpkg is refused by what it holds
 
 
-def _status(base: BaseTree | None) -> bytes:
+def _status(base: BaseTree | BaseStack | None, stack: Stack) -> bytes:
     if base is None:
         return b""
     from stackbuild.packages.deb.foreign import dpkg_status
 
-    status = dpkg_status(base.folder)
+    if isinstance(base, BaseStack):
+        status, why = (
+            (b"", "it skips maintainer scripts") if base.skips_scripts else (base.status(), "it has no packages")
+        )
+    else:
+        status, why = dpkg_status(base.folder), "it has no database of dpkg (/var/lib/dpkg/status)"
     if not status:
         raise UsageError(
-            "packages cannot be installed on this base image",
-            why="it has no database of dpkg (/var/lib/dpkg/status)",
-            hints=(Hint("use a Debian or Ubuntu image, or leave [packages] install empty"),),
+            f"packages cannot be installed on this base {stack.base.kind}",
+            where=stack.origin("base", stack.base.kind),
+            why=why,
+            hints=(Hint("use a base with Debian's or Ubuntu's packages, or leave [packages] install empty"),),
         )
     return status
 
 
-def _pins(stack: Stack, base: BaseTree | None) -> tuple[Pin, ...]:
-    """The stack's pins, in its order, then those of the base image."""
+def _pins(stack: Stack, base: BaseTree | BaseStack | None) -> tuple[Pin, ...]:
+    """The stack's pins, in its order, then those of the base."""
+    found = list(pins_of(stack))
+    if isinstance(base, BaseStack):
+        return (*found, *base.pins)
+    if base is None:
+        return tuple(found)
+    from stackbuild.packages.deb.preferences import read
+
+    return (*found, *read(base.folder))
+
+
+def pins_of(stack: Stack) -> tuple[Pin, ...]:
+    """The stack's own pins, in its order. Raises UsageError."""
     found = []
     for name, pin in stack.packages.pin.items():
         kind = "release" if pin.release else "version" if pin.version else "origin"
@@ -167,11 +199,7 @@ def _pins(stack: Stack, base: BaseTree | None) -> tuple[Pin, ...]:
         if name == "*" and kind == "version":
             raise UsageError("a version cannot be pinned for all packages", where=origin)
         found.append(Pin(() if name == "*" else (name,), kind, data, pin.priority, origin))
-    if base is None:
-        return tuple(found)
-    from stackbuild.packages.deb.preferences import read
-
-    return (*found, *read(base.folder))
+    return tuple(found)
 
 
 def _keep(before: PlatformLock | None, move: Sequence[str] | None) -> dict[str, str]:
@@ -242,7 +270,7 @@ def to_lock(result: Resolution, base: Digest | None = None) -> PlatformLock:
     )
 
 
-def stale(stack: Stack, old: Lock | None) -> UsageError:
+def stale(stack: Stack, old: Lock | None, below: Mapping[str, Lock] | None = None) -> UsageError:
     """The error of --check and --locked: what the lock does not answer."""
     if old is None:
         why = "there is no lock"
@@ -250,6 +278,8 @@ def stale(stack: Stack, old: Lock | None) -> UsageError:
         why = f"it has nothing for {', '.join(missing)}"
     elif changed := ", ".join(differences(stack, old)):
         why = changed
+    elif old.requests == digest(stack) and (moved := moved_below(old, stack, below or {})):
+        why = f"the packages of the base stack {moved[0]} have changed since it was written"
     else:
         why = "base, packages, sources or platforms of the stack have changed since it was written"
     from stackbuild.core.origin import Origin

@@ -36,7 +36,7 @@ class Why:
     def to_text(self) -> str:
         lines: list[str] = []
         for chain in self.chains:
-            if len(self.chains) > 1 or " stage " in chain.platform:
+            if len(self.chains) > 1 or " " in chain.platform:
                 lines.append(f"{chain.platform}:")
             first = chain.packages[0]
             asked = f"asked for as ./{first.path}" if first.local else "asked for"
@@ -67,11 +67,13 @@ class Why:
         }
 
 
-def why(lock: Lock, name: str, requests: Sequence[str] = ()) -> Why:
+def why(
+    lock: Lock, name: str, requests: Sequence[str] = (), below: Mapping[str, tuple[Lock, Sequence[str]]] | None = None
+) -> Why:
     """The chains of a package, or of the file of the project that `name` is the path of.
 
     requests: names that the user asked for: shown before what else is manual.
-    Raises UsageError (with near names) if no platform of the lock has it.
+    below: lock and requests of each base stack, by its name. Raises UsageError (with near names) if no lock has it.
     """
     if "/" in name:
         path = posixpath.normpath(name)
@@ -80,11 +82,12 @@ def why(lock: Lock, name: str, requests: Sequence[str] = ()) -> Why:
         )
     chains = [
         chain
-        for platform, locked in by_place(lock).items()
-        if (chain := _chain(platform, locked, name, frozenset(requests))) is not None
+        for base, (locks, asked) in {"": (lock, requests), **(below or {})}.items()
+        for platform, locked in by_place(locks).items()
+        if (chain := _chain(platform + (base and f" base {base}"), locked, name, frozenset(asked))) is not None
     ]
     if not chains:
-        raise _not_locked(lock, name)
+        raise _not_locked([lock, *(locks for locks, _ in (below or {}).values())], name)
     return Why(name, tuple(chains))
 
 
@@ -118,10 +121,10 @@ def _chain(platform: str, locked: PlatformLock, name: str, requests: frozenset[s
     return Chain(platform, root, tuple(reversed(packages)), tuple(reversed(kinds)), parents)
 
 
-def _not_locked(lock: Lock, name: str) -> UsageError:
+def _not_locked(locks: Sequence[Lock], name: str) -> UsageError:
     from stackbuild.packages.problems import near
 
-    names = {p.name for platform in lock.platforms.values() for p in platform.everything}
+    names = {p.name for lock in locks for platform in lock.platforms.values() for p in platform.everything}
     close = near(name, names)
     hints = [Hint(f"did you mean {' or '.join(close)}?")] if close else []
     return UsageError(f"{name} is not in the lock: nothing that was asked for needs it", hints=hints)

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from stackbuild.core.errors import Hint, UsageError
-from stackbuild.plan.step import STAGE, Step
+from stackbuild.plan.step import STAGE, Step, stack_of
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -89,13 +89,14 @@ class Plan:
 
     def towards(self, targets: Iterable[str]) -> Plan:
         """The part of the plan that these targets need. A target is a step id or a layer's name;
-        `stages.STAGE/NAME` is a layer of a stage, `stages.STAGE` the whole of it.
+        `stages.STAGE/NAME` is a layer of a stage, `stages.STAGE` the whole of it, `STACK:NAME` a layer of a base stack.
 
         Raises UsageError that names near ones.
         """
         goals: list[str] = []
         for target in targets:
             found = [id for id in self.steps if target in (id, id.rpartition("/")[2]) and "fetch/" not in id]
+            found = found or [id for id in self.steps if target == ":".join((stack_of(id)[0], id.rpartition("/")[2]))]
             found = [id for id in found if STAGE not in id] or found  # the image's own layer of that name first
             stage, _, layer = target.rpartition("/")
             if not found and STAGE in stage:

@@ -11,6 +11,7 @@ from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock
 from stackbuild.plan.graph import Plan
 from stackbuild.plan.grouping import groups
 from stackbuild.plan.own_layers import layer_steps
+from stackbuild.plan.several import of_stack
 from stackbuild.plan.sharing import shared
 from stackbuild.plan.step import STAGE, Step, plain_id
 from stackbuild.stack.settled import as_tree
@@ -20,47 +21,70 @@ MERGED_USR = {name: f"usr/{name}" for name in ("bin", "lib", "lib32", "lib64", "
 """Every release that a base can be bootstrapped from has merged-/usr; dpkg renames through the links."""
 
 
-def make_plan(stack: Stack, lock: Lock) -> Plan:
+Bases = Mapping[str, tuple[str, Plan]]
+"""What `base.stack` says -> the name and the plan of that stack."""
+
+
+def make_plan(stack: Stack, lock: Lock, bases: Bases | None = None) -> Plan:
     """All steps of a stack, for each of its platforms. Its goals are the images ("image", or "image/PLATFORM").
 
-    Raises UsageError if the lock lacks a platform.
+    bases: of the stack and its stages; their steps are in the plan, with the name of their stack: "base:image".
+    Raises UsageError if the lock, or a base stack, lacks a platform.
     """
+    named = {text: of_stack(name, plan) for text, (name, plan) in (bases or {}).items()}
     platforms = tuple(stack.image.platforms)
-    steps: list[Step] = []
+    steps = {step.id: step for plan in named.values() for step in plan.order()}
     goals: list[str] = []
     for platform in platforms:
         if platform not in lock.platforms:
             raise UsageError(f"stack.lock has nothing for {platform}", where=stack.origin("image", "platforms"))
         prefix = f"{platform}/" if len(platforms) > 1 else ""
-        steps += _with_stages(stack, lock.platforms[platform], platform, prefix)
+        images = {text: _image_of(plan, platform) for text, plan in named.items()}
+        for step in _with_stages(stack, lock.platforms[platform], platform, prefix, images):
+            steps[step.id] = step
         goals.append(f"{prefix}image")
-    return Plan.of(steps, goals)
+    return Plan.of(steps.values(), goals)
 
 
-def _with_stages(stack: Stack, lock: PlatformLock, platform: str, prefix: str) -> list[Step]:
+def _image_of(plan: Plan, platform: str) -> Step | None:
+    """The step that makes a base stack's image for a platform; its tree is what a stack on it starts from."""
+    return next((plan.steps[goal] for goal in plan.goals if plan.steps[goal].platform == platform), None)
+
+
+def _with_stages(
+    stack: Stack, lock: PlatformLock, platform: str, prefix: str, images: Mapping[str, Step | None]
+) -> list[Step]:
     """The steps of one platform: those of the stages, each once its own sources are planned, and of the image."""
     trees: dict[str, tuple[str, ...]] = {}
     steps: list[Step] = []
     for name, stage in stack.stages.items():
         if name not in lock.stages:
             raise UsageError(f"stack.lock has nothing for the stage {name}", where=stack.origin("stages", name))
-        planner = PlatformPlanner(stage, lock.stages[name], platform, f"{prefix}{STAGE}{name}/", trees)
+        planner = PlatformPlanner(stage, lock.stages[name], platform, f"{prefix}{STAGE}{name}/", trees, images)
         steps += planner.steps()
         trees[name] = planner.layers
-    steps += PlatformPlanner(stack, lock, platform, prefix, trees).steps()
+    steps += PlatformPlanner(stack, lock, platform, prefix, trees, images).steps()
     return shared(steps)[0] if stack.stages else steps
 
 
 class PlatformPlanner:
     """The steps of one platform. Ids get a prefix only if a stack has several. A stage has no image of its own.
 
-    stages: the finished trees of the stages that are planned already. layers: after `steps`, the finished tree."""
+    stages: the finished trees of the stages that are planned already. images: of base stacks, by what `base.stack`
+    says. layers: after `steps`, the finished tree."""
 
     def __init__(
-        self, stack: Stack, lock: PlatformLock, platform: str, prefix: str, stages: Mapping[str, tuple[str, ...]]
+        self,
+        stack: Stack,
+        lock: PlatformLock,
+        platform: str,
+        prefix: str,
+        stages: Mapping[str, tuple[str, ...]],
+        images: Mapping[str, Step | None],
     ) -> None:
         self._stack, self._lock, self._platform, self._prefix = stack, lock, platform, prefix
         self._stages = stages
+        self._image = self._base_stack(images)
         self.layers: tuple[str, ...] = ()
         self._steps: list[Step] = []
         self._unpacked: list[str] = []  # layers of packages, all waves so far
@@ -112,7 +136,8 @@ class PlatformPlanner:
         self._steps += own
         self.layers = (*below, *(step.id for step in own if step.layer))
         if not self._stack.stage:
-            self._add("image", "assemble", self._image_params(), tree=self.layers)
+            needs = {"base": self._image.id} if self._image else {}
+            self._add("image", "assemble", self._image_params(), needs=needs, tree=self.layers)
         return self._steps
 
     def _keep_to_budget(self) -> None:
@@ -141,8 +166,23 @@ class PlatformPlanner:
         self._steps.append(step)
         return step.id
 
+    def _base_stack(self, images: Mapping[str, Step | None]) -> Step | None:
+        """The image step of the base stack, if the base is one."""
+        if not self._stack.base.stack:
+            return None
+        image = images[self._stack.base.stack]
+        if image is None:
+            raise UsageError(
+                f"the base stack has no image for {self._platform}",
+                where=self._stack.origin("base", "stack"),
+                hints=[Hint("add the platform to image.platforms of the base stack, too")],
+            )
+        return image
+
     def _base(self) -> tuple[str, ...]:
-        """The base image's step, if the base is one."""
+        """The layers below: the base image's step, or the steps of the base stack's layers."""
+        if self._image:
+            return self._image.tree
         if not self._stack.base.image:
             return ()
         params = {"image": self._stack.base.image, "digest": self._lock.base_digest}
@@ -255,6 +295,7 @@ def image_values(stack: Stack, lock: PlatformLock) -> dict[str, Any]:
         "Volumes": {path: {} for path in image.volumes},
         "StopSignal": image.stop_signal,
         "Labels": dict(image.labels),
+        "Healthcheck": _healthcheck(image.healthcheck),
     }
     annotations = dict(image.annotations)
     if stack.base.image and lock.base_digest:
@@ -265,6 +306,16 @@ def image_values(stack: Stack, lock: PlatformLock) -> dict[str, Any]:
         "annotations": annotations,
         "epoch": image.source_date_epoch,
     }
+
+
+def _healthcheck(said: Any) -> dict[str, Any]:
+    """`[image.healthcheck]` as Docker's extension of the config has it: times in nanoseconds."""
+    if said is None:
+        return {}
+    times = {"Interval": said.interval, "Timeout": said.timeout, "StartPeriod": said.start_period}
+    nanoseconds = {name: round(seconds * 1e9) for name, seconds in times.items() if seconds is not None}
+    found = {"Test": list(said.test), **nanoseconds, "Retries": said.retries}
+    return {key: value for key, value in found.items() if value}
 
 
 def _debian_architecture(platform: str) -> str:

@@ -7,28 +7,34 @@ from dataclasses import replace
 
 from stackbuild.plan.graph import Plan
 from stackbuild.plan.sharing import shared
-from stackbuild.plan.step import Step
+from stackbuild.plan.step import Step, stack_of
 
 
 def joined(plans: Mapping[str, Plan]) -> tuple[Plan, dict[str, tuple[str, ...]]]:
     """One plan of all, ids "STACK:ID", and for each stack the ids of its goals. plans: by the name of the stack."""
-    steps: list[Step] = []
+    steps: dict[str, Step] = {}
     for name, plan in plans.items():
-        steps += (
-            replace(
-                step,
-                id=f"{name}:{step.id}",
-                needs={role: f"{name}:{id}" for role, id in step.needs.items()},
-                tree=tuple(f"{name}:{id}" for id in step.tree),
-            )
-            for step in plan.order()
-        )
-    kept, names = shared(steps)
-    goals = {name: tuple(names[f"{name}:{goal}"] for goal in plan.goals) for name, plan in plans.items()}
+        for step in of_stack(name, plan).order():
+            steps.setdefault(step.id, step)  # a base stack's steps are in the plan of each stack on it
+    kept, names = shared([*steps.values()])
+    goals = {name: tuple(names[within(name, goal)] for goal in plan.goals) for name, plan in plans.items()}
     return Plan.of(kept, dict.fromkeys(goal for wanted in goals.values() for goal in wanted)), goals
 
 
-def stack_of(id: str) -> tuple[str, str]:
-    """The stack's name and the step's own id, of an id in a joined plan."""
-    name, _, own = id.partition(":")
-    return name, own
+def of_stack(name: str, plan: Plan) -> Plan:
+    """The plan with the stack's name in the ids of all steps that do not name another stack, its base."""
+    steps = (
+        replace(
+            step,
+            id=within(name, step.id),
+            needs={role: within(name, id) for role, id in step.needs.items()},
+            tree=tuple(within(name, id) for id in step.tree),
+        )
+        for step in plan.order()
+    )
+    return Plan.of(steps, (within(name, goal) for goal in plan.goals))
+
+
+def within(name: str, id: str) -> str:
+    """The id with the stack's name, unless it has one."""
+    return id if stack_of(id)[0] else f"{name}:{id}"

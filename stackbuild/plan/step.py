@@ -94,17 +94,25 @@ class LocalKind(StepKind, Protocol):
         """The result if it can be told without doing anything (a locked file that is here), else None."""
 
 
+def stack_of(id: str) -> tuple[str, str]:
+    """The stack that an id names, "" if it names none, and the id without it."""
+    head, colon, rest = id.partition(":")
+    return (head, rest) if colon and "/" not in head else ("", id)  # "fetch/libc6:i386" names no stack
+
+
 def plain_id(id: str) -> str:
     """A step's id without the stack and the stage that it is in: keys do not depend on what these are called."""
-    head, colon, rest = id.partition(":")
-    id = rest if colon and "/" not in head else id  # "fetch/libc6:i386" names no stack
-    return "/".join(part for part in id.split("/") if not part.startswith(STAGE))
+    return "/".join(part for part in stack_of(id)[1].split("/") if not part.startswith(STAGE))
 
 
 def basic_reads(step: Step, done: Mapping[str, Digest]) -> dict[str, str]:
     """The part of `Inputs.reads` that every kind has: its needs by role and the tree below, by step."""
     reads = {role: str(done[id]) for role, id in step.needs.items()}
-    reads.update({f"tree/{plain_id(id)}": str(done[id]) for id in step.tree})
+    names: dict[str, int] = {}
+    for id in step.tree:
+        name = plain_id(id)
+        names[name] = count = names.get(name, 0) + 1  # a base stack has steps of the same name
+        reads[f"tree/{name}" + (f" ({count})" if count > 1 else "")] = str(done[id])
     return reads
 
 

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
+from stackbuild.settings.flatten import RESET_KEY
 from stackbuild.settings.levels import Level
-from stackbuild.stack.place import Place, Saying
+from stackbuild.settings.setting import beneath
+from stackbuild.stack.place import Place, Quoted, Saying
+from stackbuild.stack.stack import Stack
+
+INHERITED = (
+    *("entrypoint", "cmd", "user", "workdir", "stop-signal"),
+    *("env", "expose", "volumes", "labels", "healthcheck"),
+)
+"""The keys of `[image]` that are in an image's config document."""
 
 
 def image_said(config: Mapping[str, Any], reference: str) -> Saying:
@@ -38,6 +47,25 @@ def image_said(config: Mapping[str, Any], reference: str) -> Saying:
     if isinstance(found.get("Healthcheck"), Mapping):
         image["healthcheck"] = _healthcheck(found["Healthcheck"])
     return Saying(Place(Level.IMAGE, reference), {"image": image} if image else {})
+
+
+def base_stack_said(below: Stack) -> Saying:
+    """What a base stack says: what would be in its image's config, each value from where its own files say it."""
+    said = {key: value for key, value in below.tree.get("image", {}).items() if key in INHERITED}
+    image = {
+        key: {name: one for name, one in value.items() if name != RESET_KEY} if isinstance(value, Mapping) else value
+        for key, value in said.items()
+    }
+    image = {key: value for key, value in image.items() if value}
+    said_at = {path: setting.last.origin for path, setting in beneath(below.settings, ("image",)).items()}
+    return Saying(Quoted(Level.IMAGE, below.name, said=said_at), {"image": image} if image else {})
+
+
+def outline(below: Stack) -> Mapping[str, Any]:
+    """All of a base stack that the settings on top of it depend on, as JSON values."""
+    said = base_stack_said(below)
+    origins = [[*path, str(origin)] for path, origin in cast(Quoted, said.place).said.items()]
+    return {"image": said.tree.get("image"), "distro": below.distro, "name": below.name, "origins": origins}
 
 
 def _healthcheck(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from stackbuild.stack.table import (
     read_by,
 )
 
-BASE_KINDS = ("distro", "image", "scratch")
+BASE_KINDS = ("distro", "image", "stack", "scratch")
 ACTIONS = ("copy", "files", "remove", "fetch", "run")
 OF_RUN = ("workdir", "network", "caches", "secrets", "inputs", "env")
 """Keys of a layer that only a `run` layer may have."""
@@ -115,11 +115,14 @@ class StackTable(Table):
 
 
 class Base(Table):
-    """`[base]`: what the image starts from; exactly one of distro, image, scratch."""
+    """`[base]`: what the image starts from; exactly one of distro, image, stack, scratch."""
 
     distro: Distro | None = Field(None, description="A distribution, bootstrapped from its packages.")
     image: Plain | None = Field(
         None, description="An image: a registry's reference, oci:DIR[:TAG], oci-archive:FILE or docker-archive:FILE."
+    )
+    stack: Plain | None = Field(
+        None, description="Another stack, whose steps join this plan: its folder or its file, relative to the project."
     )
     scratch: Literal[True] | None = Field(None, description="Nothing.")
     variant: Literal["custom", "essential", "apt", "required", "important", "standard"] = Field(
@@ -128,7 +131,7 @@ class Base(Table):
 
     @property
     def kind(self) -> str:
-        """ "distro", "image" or "scratch"."""
+        """ "distro", "image", "stack" or "scratch"."""
         return next(key for key in BASE_KINDS if getattr(self, key) is not None)
 
     @model_validator(mode="after")

@@ -28,6 +28,7 @@ VALUES = frozenset(
         ("stackbuild.settings.setting", "Said"),
         ("stackbuild.settings.setting", "Setting"),
         ("stackbuild.stack.place", "Place"),
+        ("stackbuild.stack.place", "Quoted"),
         ("stackbuild.stack.quantities", "Port"),
         ("stackbuild.stack.quantities", "Tmpfs"),
         ("stackbuild.stack.quantities", "Ulimit"),

@@ -41,9 +41,9 @@ RULES = Rules(
         ("container", "tmpfs"): lambda item: q.parse_tmpfs(item).target,
     },
     choices={
-        ("base",): ("distro", "image", "scratch"),
+        ("base",): ("distro", "image", "stack", "scratch"),
         ("layer", "*"): ("copy", "files", "remove", "fetch", "run"),
-        ("stages", "*", "base"): ("distro", "image", "scratch"),
+        ("stages", "*", "base"): ("distro", "image", "stack", "scratch"),
         ("stages", "*", "layer", "*"): ("copy", "files", "remove", "fetch", "run"),
         ("container", "healthcheck"): ("http", "tcp", "test"),
     },

@@ -38,6 +38,22 @@ class Place:
         return Origin(self.level.value, self.shown, line_at(self._lines, key), key)
 
 
+@dataclass(eq=False)
+class Quoted(Place):
+    """Settings that another stack says, each at its own place. shown: the name of that stack; said: by their path."""
+
+    said: Mapping[tuple[str, ...], Origin] = field(default_factory=dict)
+
+    def origin(self, key: Key) -> Origin:
+        """Where the other stack's files say it; else the nearest value of the same table or list."""
+        path = tuple(map(str, original(key, self.moved)))
+        for length in range(len(path), 0, -1):
+            for place, origin in self.said.items():
+                if place[:length] == path[:length]:
+                    return Origin(self.level.value, origin.file or self.shown, origin.line, key)
+        return Origin(self.level.value, self.shown, 0, key)
+
+
 def line_at(lines: Lines, key: Key) -> int:
     return next((lines[key[:n]] for n in range(len(key), -1, -1) if key[:n] in lines), 0)
 

@@ -21,7 +21,7 @@ from stackbuild.stack.document import Document
 from stackbuild.stack.env_file import env_files_said
 from stackbuild.stack.file_template import Templates
 from stackbuild.stack.find_recipe import Remote, shelves
-from stackbuild.stack.image_level import image_said
+from stackbuild.stack.image_level import base_stack_said, image_said
 from stackbuild.stack.image_tables import ACTIONS, BASE_KINDS, OF_RUN
 from stackbuild.stack.keys import description, is_free, kind_at
 from stackbuild.stack.levels import engine_said, files_said, overrides_said, validate
@@ -29,6 +29,7 @@ from stackbuild.stack.merge_rules import RULES
 from stackbuild.stack.mistakes import mistakes_of
 from stackbuild.stack.place import Saying
 from stackbuild.stack.question import Question
+from stackbuild.stack.render import Distro
 from stackbuild.stack.settled import settled
 from stackbuild.stack.skipping import without_scripts
 from stackbuild.stack.stack import TABLES, Stack
@@ -45,6 +46,7 @@ def settle(
     user_config: Path | None = None,
     site_config: Path | None = None,
     image_level: Mapping[str, Any] | None = None,
+    below: Stack | None = None,
     platform: str = "",
     pins: Mapping[str, Digest] | None = None,
     remote: Remote | None = None,
@@ -52,8 +54,9 @@ def settle(
     """The stack that a file describes, with everything laid over it that DESIGN section 5 names.
 
     environ: the caller's environment (STACKBUILD__…, and what `[stack] env` names). image_level: the base image's
-    config document, once it is known; settle without it first to learn `base`. platform: what `{{ platform }}` is;
-    "" is the stack's first. pins: the lock's digests of remote recipes; remote brings these.
+    config document, below: the settled base stack, once it is known; settle without it first to learn `base`.
+    platform: what `{{ platform }}` is; "" is the stack's first. pins: the lock's digests of remote recipes; remote
+    brings these.
     Raises UsageError with every mistake of all files, HostError for an unreadable file.
     """
     question = Question(file, tuple(profiles), tuple(sets), environ or {}, user_config, site_config)
@@ -62,14 +65,18 @@ def settle(
     said = [*project, *user, *overrides_said(question, mistakes)]
     places = shelves(question.project, user_config, site_config, remote=remote, pins=pins)
     context = Context(question, said, platform)
+    if below is not None:
+        context.names["distro"] = Distro(below.distro)
     used = uses_of(said, context, places, mistakes)
     texts = Templates(context)
     rendered = _all_rendered(used, said, texts, question.project, mistakes)
     extra = env_files_said(rendered, question, mistakes)
-    below = [engine_said(), *site]
+    lowest = [engine_said(), *site]
     if image_level is not None:
-        below.append(image_said(image_level, _base_image(rendered)))
-    levels = [*below, *extra.woven(rendered)]
+        lowest.append(image_said(image_level, _base_image(rendered)))
+    if below is not None:
+        lowest.append(base_stack_said(below))
+    levels = [*lowest, *extra.woven(rendered)]
     for saying in levels[1:]:
         mistakes += validate(saying)
     if mistakes:
@@ -84,7 +91,7 @@ def settle(
     tree = unflatten(living, RULES)
     document = _whole(tree, living, project[0])
     read = (*places.looked, *texts.read, *extra.read, *context.git.read())
-    return _stack(question, document, tree, living, everything, read, extra.variables, places.pinned)
+    return _stack(question, document, tree, living, everything, read, extra.variables, places.pinned, below)
 
 
 def _stack(
@@ -96,6 +103,7 @@ def _stack(
     read: tuple[Path, ...],
     variables: tuple[str, ...],
     pinned: Mapping[str, Digest],
+    below: Stack | None,
 ) -> Stack:
     stack = Stack(
         name=document.stack.name,
@@ -123,6 +131,7 @@ def _stack(
         ),
         variables=(*document.stack.env, *variables),
         recipes=dict(sorted(pinned.items())),
+        distro=document.base.distro or (below.distro if below else ""),
     )
     stack = replace(stack, stages=stages_of(stack, document.stages)) if document.stages else checked(stack)
     return _plain(stack)

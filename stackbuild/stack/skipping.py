@@ -23,7 +23,7 @@ def variant_of_stage(settings: Settings, scripts: str) -> str:
 
 
 def without_scripts(tree: Mapping[str, Any], living: Settings, base: str) -> Iterator[UsageError]:
-    """The mistakes of `packages.scripts = "skip"`. base: "distro", "image", "scratch" or another kind of base."""
+    """The mistakes of `packages.scripts = "skip"`. base: "distro", "image", "stack" or "scratch"."""
     scripts = living.get(("packages", "scripts"))
     packages = tree.get("packages", {})
     if scripts is None or scripts.value != "skip":
@@ -32,7 +32,7 @@ def without_scripts(tree: Mapping[str, Any], living: Settings, base: str) -> Ite
         yield UsageError(
             "scripts cannot be skipped on this base",
             where=scripts.last.origin,
-            why="a base image has a dpkg with a database of its own, in which packages are configured or broken",
+            why="the base has a dpkg with a database of its own, in which packages are configured or broken",
             hints=(Hint('use scripts = "run", or a base that is bootstrapped: base.distro'),),
         )
     for question in packages.get("debconf", {}):

@@ -37,6 +37,7 @@ class Stack:
     recipes: reference -> digest of each recipe from elsewhere, for the lock to pin.
     stages: the build-only images, each as a stack of its own, one that others copy from before these.
     stage: the name of the stage that this is; "": it is the stack.
+    distro: where its packages come from ("debian/bookworm"), as far as that is known without a look at an image.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Stack:
     recipes: Mapping[str, Digest] = field(default_factory=dict, repr=False)
     stages: Mapping[str, Stack] = field(default_factory=dict, repr=False)
     stage: str = ""
+    distro: str = ""
 
     def origin(self, *key: str | int) -> Origin:
         """Where a value came from: `origin("layer", "site", "copy", 0)`, `origin("packages", "install", "nginx")`.

@@ -89,6 +89,7 @@ def _stage(stack: Stack, name: str, table: Stage) -> Stack:
         stack,
         stage=name,
         base=base,
+        distro=base.distro or (stack.distro if base.stack == stack.base.stack else ""),
         packages=packages,
         users=table.users,
         layers=table.layer,

@@ -11,9 +11,12 @@ from stackbuild.core.action import Action, ActionResult
 from stackbuild.core.digest import Digest
 from stackbuild.plan.step import Inputs, Step, basic_reads
 
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+
 
 class Assemble:
-    """params: "image" (config values, annotations, epoch) and "base" (annotations of the base). tree: all layers."""
+    """params: "image" (config values, annotations, epoch). tree: all layers.
+    needs: "base", the image of a base stack, if there is one."""
 
     name: ClassVar[str] = "assemble"
     version: ClassVar[int] = 1
@@ -36,11 +39,16 @@ class Assemble:
                         "created_by": facts.get("created_by", ""),
                     }
                 )
+        params = dict(step.params)
+        if "base" in step.needs:
+            below = results[step.needs["base"]].outputs["manifest"].digest
+            image = params["image"]
+            params["image"] = {**image, "annotations": {BASE_DIGEST: below, **image["annotations"]}}
         base = next((results[id].facts for id in step.tree if "chain_id" in results[id].facts), None)
         return Action(
             kind="assemble",
             params={
-                **step.params,
+                **params,
                 "layers": layers,
                 "base_history": base["history"] if base else [],
                 "base_layers": len(base["layers"]) if base else 0,

@@ -36,7 +36,8 @@ class Configure:
                 ],
             )
         present = [id for id in step.tree if not results[id].facts.get("empty")]
-        own = [number for number, id in enumerate(present) if plain_id(id) in step.params["own"]]
+        places = {plain_id(id): number for number, id in enumerate(present)}  # a base stack's come first
+        own = sorted(places[id] for id in step.params["own"] if id in places)
         first = own[0] if own else len(present)
         return Action(
             kind="configure",

@@ -24,6 +24,7 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(app: App, args: Namespace) -> None:
+    from stackbuild.cli.base_stack import locks_below
     from stackbuild.core.errors import UsageError
     from stackbuild.lock.changes import LockChanges
     from stackbuild.lock.local import read_by
@@ -45,10 +46,10 @@ def run(app: App, args: Namespace) -> None:
         raise UsageError(
             f"`{args.target[0]}` is not a stack", why="it is no .toml file and no folder with a stack.toml"
         )
-    stack, old = app.stack(), app.lock_file.read()
-    fresh = answers(old, stack)
+    stack, old, below = app.stack(), app.lock_file.read(), locks_below(app)
+    fresh = answers(old, stack, below)
     if args.check and not fresh:
-        raise stale(stack, old)
+        raise stale(stack, old, below)
     if old is not None and fresh and args.update is None and args.vendor is None:
         current = LockChanges(old, old, stack.lock_file.name)
         _remember(app, args, current, read=[*read_by(stack), stack.lock_file])
@@ -61,7 +62,10 @@ def run(app: App, args: Namespace) -> None:
     from stackbuild.cli.locking import bases
     from stackbuild.cli.network import fetcher
 
-    new = resolve(stack, old, fetcher(app), bases=bases(app, stack), stage_bases=partial(bases, app), move=args.update)
+    stage_bases = partial(bases, app)
+    new = resolve(
+        stack, old, fetcher(app), bases=bases(app, stack), stage_bases=stage_bases, below=below, move=args.update
+    )
     if args.vendor is not None:
         from stackbuild.lock.vendor import folder_of
 
@@ -80,16 +84,18 @@ def _remember(
 ) -> None:
     """Keep what was read to find the lock up to date, so that the next `lock` can tell by `stat`."""
     from stackbuild.cli import fast
+    from stackbuild.cli.base_stack import all_below
 
-    stack = app.stack()
-    if any(one.base.image for one in (stack, *stack.stages.values())):
+    stacks = [app.stack(), *(base.stack() for base in all_below(app))]
+    if any(one.base.image for stack in stacks for one in (stack, *stack.stages.values())):
         return  # its image level may come from a place that no `stat` can watch
+    below = stacks[1:]
     fast.remember(
         args,
         app.environ,
         started=app.started,
-        read=read,
-        written=written,
-        variables=stack.variables,
+        read=[*read, *(file for stack in below for file in stack.read)],
+        written=[*written, *(stack.lock_file for stack in below)],
+        variables=[name for stack in stacks for name in stack.variables],
         result={"text": current.to_text(), "json": current.to_json()},
     )

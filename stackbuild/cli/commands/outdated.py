@@ -17,6 +17,7 @@ def options(parser: ArgumentParser) -> None:
 def run(app: App, args: Namespace) -> None:
     from functools import partial
 
+    from stackbuild.cli.base_stack import locks_below
     from stackbuild.cli.locking import bases
     from stackbuild.cli.network import fetcher
     from stackbuild.core.errors import Hint, UsageError
@@ -26,6 +27,7 @@ def run(app: App, args: Namespace) -> None:
     stack, old = app.stack(), app.lock_file.read()
     if old is None:
         raise UsageError("there is no lock yet", hints=(Hint("resolve the packages first", "stackbuild lock"),))
+    locks_below(app)
     new = resolve(stack, old, fetcher(app), bases=bases(app, stack), stage_bases=partial(bases, app), move=[])
     found = tuple(c for c in changes(old, new) if c.security or not args.security)
     app.show(Differences(found, f"nothing is outdated{' by security updates' if args.security else ''}"))

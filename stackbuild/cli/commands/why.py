@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
+    from stackbuild.lock.lock import Lock
+    from stackbuild.stack.stack import Stack
 
 
 def options(parser: ArgumentParser) -> None:
@@ -15,6 +17,7 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(app: App, args: Namespace) -> None:
+    from stackbuild.cli.base_stack import bases_of
     from stackbuild.core.errors import Hint, UsageError
     from stackbuild.core.events import Note
     from stackbuild.lock.requests import answers
@@ -24,12 +27,25 @@ def run(app: App, args: Namespace) -> None:
     if lock is None:
         hints = (Hint("resolve the packages first", "stackbuild lock"),)
         raise UsageError(f"there is no {stack.lock_file.name} yet", hints=hints)
-    if not answers(lock, stack):
+    below = {text: base.lock_file.read() for text, base in bases_of(app).items()}
+    known = {text: one for text, one in below.items() if one is not None}
+    if not answers(lock, stack, known):
         app.listener(Note(f"{stack.lock_file.name} is stale: the answer is about what it holds", "warning"))
-    asked = [
-        term.name
-        for one in (stack, *stack.stages.values())
-        for request in one.packages.install
-        for term in request.terms
-    ]
-    app.show(why(lock, args.package, asked))
+    app.show(why(lock, args.package, _asked(stack), _below(app)))
+
+
+def _asked(stack: Stack) -> list[str]:
+    """The names that the user asked for."""
+    stacks = (stack, *stack.stages.values())
+    return [term.name for one in stacks for request in one.packages.install for term in request.terms]
+
+
+def _below(app: App) -> dict[str, tuple[Lock, list[str]]]:
+    """The locks of the stacks below, and what each asks for, by the name of the stack."""
+    from stackbuild.cli.base_stack import all_below
+
+    found = {}
+    for base in all_below(app):
+        if (lock := base.lock_file.read()) is not None:
+            found[base.stack().name] = lock, _asked(base.stack())
+    return found

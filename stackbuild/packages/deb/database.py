@@ -56,10 +56,18 @@ def unpacked(control: bytes, conffiles: Iterable[tuple[bytes, bytes]]) -> bytes:
 
     control: the package's control file. conffiles: absolute path and MD5 in hexadecimal digits, for each.
     """
-    text = control.replace(b"\r\n", b"\n").strip(b"\n")
-    text = b"\n".join(line for line in text.split(b"\n") if not line.startswith(b"#"))
     lines = b"".join(b"\n " + path + b" " + digest for path, digest in conffiles)
-    return text + b"\nStatus: install ok unpacked" + (b"\nConffiles:" + lines if lines else b"") + b"\n"
+    return _fields(control) + b"\nStatus: install ok unpacked" + (b"\nConffiles:" + lines if lines else b"") + b"\n"
+
+
+def installed(control: bytes) -> bytes:
+    """The status stanza of an installed package, without its configuration files. control: its control file."""
+    return _fields(control) + b"\nStatus: install ok installed\n"
+
+
+def _fields(control: bytes) -> bytes:
+    text = control.replace(b"\r\n", b"\n").strip(b"\n")
+    return b"\n".join(line for line in text.split(b"\n") if not line.startswith(b"#"))
 
 
 def without_lines(listing: bytes, gone: set[bytes]) -> bytes:
