@@ -73,16 +73,21 @@ class Archive:
             shutil.rmtree(tree)
         return deb
 
-    def publish(self, *, valid_for: float = 86400, signed: bool = True, suite: str = "bookworm") -> None:
-        """Write the indexes, Release and InRelease. valid_for: seconds from now, negative for an expired one."""
+    def publish(
+        self, *, valid_for: float = 86400, signed: bool = True, suite: str = "bookworm", pool: str = "pool"
+    ) -> None:
+        """Write a suite's indexes, Release and InRelease. valid_for: seconds from now, negative for an expired one.
+
+        pool: the folder that holds the suite's packages.
+        """
         need("apt-ftparchive")
         top = self.folder / f"dists/{suite}"
-        shutil.rmtree(self.folder / "dists", ignore_errors=True)
+        shutil.rmtree(top, ignore_errors=True)
         for architecture in self.architectures:
             index = top / f"main/binary-{architecture}"
             index.mkdir(parents=True)
             packages = subprocess.run(
-                ["apt-ftparchive", "-a", architecture, "packages", "pool"],
+                ["apt-ftparchive", "-a", architecture, "packages", pool],
                 cwd=self.folder, check=True, capture_output=True,
             )  # fmt: skip
             (index / "Packages").write_bytes(packages.stdout)
@@ -91,7 +96,7 @@ class Archive:
         says = {
             "Origin": "Test",
             "Label": "Test",
-            "Suite": "stable",
+            "Suite": suite.replace("bookworm", "stable"),
             "Codename": suite,
             "Architectures": " ".join(self.architectures),
             "Components": "main",
@@ -113,8 +118,9 @@ class Archive:
 
     def source(self, more: str = "") -> str:
         """The table for a stack.toml whose folder holds the key as key.gpg."""
+        suites = ", ".join(f'"{found.name}"' for found in sorted((self.folder / "dists").glob("*"))) or '"bookworm"'
         return (
-            f'[[packages.source]]\nurl = "{self.url}"\nsuites = ["bookworm"]\ncomponents = ["main"]\n'
+            f'[[packages.source]]\nurl = "{self.url}"\nsuites = [{suites}]\ncomponents = ["main"]\n'
             f'signed-by = "key.gpg"\n{more}'
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from stackbuild.lock.lock import Lock, PlatformLock
+from stackbuild.lock.lock import Lock, PlatformLock, by_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,7 @@ class Change:
 
     security: the version that came is from an archive of security updates. stage: "" is the image itself.
     file: where in the project the new version is, "" if it is from an archive.
+    base: the base image has the package too; "" then stands for its removal.
     """
 
     platform: str
@@ -24,15 +25,16 @@ class Change:
     security: bool = False
     stage: str = ""
     file: str = ""
+    base: bool = False
 
     def __str__(self) -> str:
         word = (", security" if self.security else "") + (f" (stage {self.stage})" if self.stage else "")
-        word = (f" (./{self.file})" if self.file else "") + word
+        word = (f" (./{self.file})" if self.file else "") + (" (of the base image)" if self.base else "") + word
         if self.before and self.before == self.after:
             return f"{self.name} {self.after} with other content{word}"
         if self.before and self.after:
             return f"{self.name} {self.before} → {self.after}{word}"
-        return f"+ {self.name} {self.after}{word}" if self.after else f"- {self.name} {self.before}"
+        return f"+ {self.name} {self.after}{word}" if self.after else f"- {self.name} {self.before}{word}"
 
     def to_json(self) -> Any:
         return {
@@ -43,22 +45,24 @@ class Change:
             "security": self.security,
             **({"stage": self.stage} if self.stage else {}),
             **({"file": self.file} if self.file else {}),
+            **({"base": True} if self.base else {}),
         }
 
 
 @dataclass(frozen=True, slots=True)
-class RecipeChange:
-    """One remote recipe that came, went or moved. before, after: the digests that pin it, "" where it is not used."""
+class DigestChange:
+    """A remote recipe or a base image that came, went or moved. before, after: the digests that pin it, or ""."""
 
+    kind: str  # "recipe" or "base"
     name: str
     before: str
     after: str
 
     def __str__(self) -> str:
         if self.before and self.after:
-            return f"recipe {self.name} {_short(self.before)} → {_short(self.after)}"
+            return f"{self.kind} {self.name} {_short(self.before)} → {_short(self.after)}"
         sign, digest = ("+", self.after) if self.after else ("-", self.before)
-        return f"{sign} recipe {self.name} {_short(digest)}"
+        return f"{sign} {self.kind} {self.name} {_short(digest)}"
 
     def to_json(self) -> Any:
         return {"name": self.name, "before": self.before or None, "after": self.after or None}
@@ -81,10 +85,12 @@ class LockChanges:
         return tuple(changes(self.old, self.new))
 
     @property
-    def recipes(self) -> tuple[RecipeChange, ...]:
-        before, after = dict(self.old.recipes) if self.old is not None else {}, self.new.recipes
-        moved = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
-        return tuple(RecipeChange(name, str(before.get(name, "")), str(after.get(name, ""))) for name in moved)
+    def recipes(self) -> tuple[DigestChange, ...]:
+        return tuple(_recipes(self.old, self.new))
+
+    @property
+    def bases(self) -> tuple[DigestChange, ...]:
+        return tuple(_bases(self.old, self.new))
 
     def to_text(self) -> str:
         count = sum(len(p.everything) for p in self.new.platforms.values())
@@ -94,7 +100,7 @@ class LockChanges:
             return f"{self.file}: {count} packages locked"
         found, recipes = self.changes, self.recipes
         several = len(self.new.platforms) > 1
-        lines = [*map(str, recipes), *(f"{c.platform}: {c}" if several else str(c) for c in found)]
+        lines = [*map(str, (*recipes, *self.bases)), *(f"{c.platform}: {c}" if several else str(c) for c in found)]
         more = f", {len(recipes)} recipe{'s' if len(recipes) > 1 else ''} changed" if recipes else ""
         return "\n".join([*lines, f"{self.file}: {count} packages, {len(found)} changed{more}"])
 
@@ -105,6 +111,7 @@ class LockChanges:
             "packages": {name: len(platform.packages) for name, platform in self.new.platforms.items()},
             "changes": [c.to_json() for c in self.changes],
             "recipes": [c.to_json() for c in self.recipes],
+            "bases": [c.to_json() for c in self.bases],
         }
 
 
@@ -114,13 +121,44 @@ class Differences:
 
     changes: tuple[Change, ...]
     none: str
+    digests: tuple[DigestChange, ...] = ()
 
     def to_text(self) -> str:
         several = len({c.platform for c in self.changes}) > 1
-        return "\n".join(f"{c.platform}: {c}" if several else str(c) for c in self.changes) or self.none
+        lines = [*map(str, self.digests), *(f"{c.platform}: {c}" if several else str(c) for c in self.changes)]
+        return "\n".join(lines) or self.none
 
     def to_json(self) -> Any:
-        return {"v": 1, "changes": [c.to_json() for c in self.changes]}
+        kinds = {kind: [c.to_json() for c in self.digests if c.kind == kind] for kind in ("recipe", "base")}
+        return {
+            "v": 1,
+            "changes": [c.to_json() for c in self.changes],
+            **{f"{kind}s": moved for kind, moved in kinds.items() if moved},
+        }
+
+
+def differences(old: Lock, new: Lock, none: str, *, security: bool = False) -> Differences:
+    """What differs between two locks. security: only what archives of security updates brought."""
+    if security:
+        return Differences(tuple(c for c in changes(old, new) if c.security), none)
+    return Differences(tuple(changes(old, new)), none, (*_recipes(old, new), *_bases(old, new)))
+
+
+def _recipes(old: Lock | None, new: Lock) -> Iterator[DigestChange]:
+    before, after = old.recipes if old is not None else {}, new.recipes
+    for name in sorted({*before, *after}):
+        if before.get(name) != after.get(name):
+            yield DigestChange("recipe", name, before.get(name, ""), after.get(name, ""))
+
+
+def _bases(old: Lock | None, new: Lock) -> Iterator[DigestChange]:
+    """Base images that are another one now, by platform and stage. Those of a first lock are no news."""
+    before, after = by_place(old) if old is not None else {}, by_place(new)
+    for place in sorted({*before, *after}):
+        one, other = before.get(place, PlatformLock()), after.get(place, PlatformLock())
+        if old is not None and one.base_digest != other.base_digest:
+            name = other.base_image or one.base_image
+            yield DigestChange("base", f"{name} ({place})", one.base_digest or "", other.base_digest or "")
 
 
 def changes(old: Lock | None, new: Lock) -> Iterator[Change]:
@@ -139,18 +177,18 @@ def changes(old: Lock | None, new: Lock) -> Iterator[Change]:
 
 
 def _changes(platform: str, stage: str, old: PlatformLock, new: PlatformLock) -> Iterator[Change]:
-    before = {p.name: p for p in old.packages}
-    after = {p.name: p for p in new.packages}
+    before, after = ({p.name: p for p in one.packages} for one in (old, new))
+    base = {p.name: p.replaces for one in (old, new) for p in one.packages if p.replaces}
+    base |= {gone.name: gone.version for one in (old, new) for gone in one.removed}
+    removed, goes = ({gone.name for gone in one.removed} for one in (old, new))
     secure = {a.id for a in new.archives if "-security" in a.suite + a.codename}
-    for name in sorted(before | after):
+    for name in sorted({*before, *after, *removed, *goes}):
         one, other = before.get(name), after.get(name)
-        if (one and (one.version, one.sha256)) != (other and (other.version, other.sha256)):
-            yield Change(
-                platform,
-                name,
-                one.version if one else "",
-                other.version if other else "",
-                other is not None and other.archive in secure,
-                stage,
-                other.path if other is not None and other.local else "",
-            )
+        if one and other and (one.version, one.sha256) == (other.version, other.sha256):
+            continue
+        was = one.version if one else "" if name in removed else base.get(name, "")
+        now = other.version if other else "" if name in goes else base.get(name, "")
+        if was != now or (one and other):
+            security = other is not None and other.archive in secure
+            file = other.path if other is not None and other.local else ""
+            yield Change(platform, name, was, now, security, stage, file, name in base)

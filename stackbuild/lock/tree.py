@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stackbuild.core.errors import UsageError
-from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock, by_place
+from stackbuild.lock.lock import Lock, LockedPackage, LockedRemoval, PlatformLock, by_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +23,23 @@ class Branch:
         more = " (*)" if self.repeated else " …" if self.cut else ""
         indent = "   " * (self.depth - 1) + "└─ " if self.depth else ""
         file = f" (./{self.package.path})" if self.package.local else ""
-        return f"{indent}{self.package}{file}{more}"
+        was = f" (the base image has {self.package.replaces})" if self.package.replaces else ""
+        return f"{indent}{self.package}{file}{was}{more}"
 
 
 @dataclass(frozen=True)
 class Tree:
-    """What `tree` shows, by platform."""
+    """What `tree` shows, by platform. removed: what of the base image goes, if the tree is that of everything."""
 
     platforms: dict[str, tuple[Branch, ...]]
+    removed: dict[str, tuple[LockedRemoval, ...]] = field(default_factory=dict)
 
     def to_text(self) -> str:
         lines: list[str] = []
         for platform, branches in self.platforms.items():
             lines += [f"{platform}:"] if len(self.platforms) > 1 or " stage " in platform else []
             lines += map(str, branches)
+            lines += [f"- {gone.name} {gone.version} (of the base image)" for gone in self.removed.get(platform, ())]
         if any(b.repeated for branches in self.platforms.values() for b in branches):
             lines.append("(*) what it needs is shown above")
         return "\n".join(lines)
@@ -46,11 +49,18 @@ class Tree:
             "v": 1,
             "platforms": {
                 platform: [
-                    {"depth": b.depth, "name": b.package.name, "version": b.package.version, "repeated": b.repeated}
+                    {
+                        "depth": b.depth,
+                        "name": b.package.name,
+                        "version": b.package.version,
+                        "repeated": b.repeated,
+                        **({"replaces": b.package.replaces} if b.package.replaces else {}),
+                    }
                     for b in branches
                 ]
                 for platform, branches in self.platforms.items()
             },
+            "removed": {platform: [asdict(gone) for gone in removed] for platform, removed in self.removed.items()},
         }
 
 
@@ -62,7 +72,8 @@ def tree(lock: Lock, name: str = "", depth: int = 1 << 30) -> Tree:
     platforms = {p: tuple(_branches(locked, name, depth)) for p, locked in by_place(lock).items()}
     if name and not any(platforms.values()):
         raise UsageError(f"there is no {name} in the lock")
-    return Tree({p: branches for p, branches in platforms.items() if branches})
+    removed = {} if name else {p: locked.removed for p, locked in by_place(lock).items() if locked.removed}
+    return Tree({p: branches for p, branches in platforms.items() if branches or p in removed}, removed)
 
 
 def _branches(locked: PlatformLock, name: str, depth: int) -> Iterator[Branch]:

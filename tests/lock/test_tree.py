@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from stackbuild.core.digest import digest_of
+from stackbuild.core.digest import Digest, digest_of
 from stackbuild.core.errors import UsageError
-from stackbuild.lock.changes import Differences, changes
-from stackbuild.lock.lock import Lock, LockedArchive, LockFile, PlatformLock
+from stackbuild.lock.changes import Differences, changes, differences
+from stackbuild.lock.lock import Lock, LockedArchive, LockedPackage, LockedRemoval, LockFile, PlatformLock
 from stackbuild.lock.tree import tree
 from tests.archive import Archive, archive, stack_of
 from tests.conftest import Stackbuild
@@ -50,6 +50,45 @@ def test_a_diff_is_said_in_words() -> None:
         "- dash 0.5.12-2",
     ]
     assert found.to_json()["changes"][0]["security"] is True
+
+
+def test_what_becomes_of_the_base_images_packages_is_said() -> None:
+    base = digest_of(b"base")
+    openssl = replace(CURL, name="openssl", version="3.0.17", replaces="3.0.16", depends=())
+    fixed = replace(openssl, version="3.0.18", archive=SECURITY.id)
+    mta = LockedRemoval("exim4", "4.96", "amd64")
+
+    def lock(*packages: LockedPackage, removed: tuple[LockedRemoval, ...] = (), digest: Digest = base) -> Lock:
+        return replace(
+            LOCK,
+            recipes={},
+            platforms={"linux/amd64": PlatformLock(digest, (ARCHIVE, SECURITY), packages, "oci:base", removed=removed)},
+        )
+
+    def said(old: Lock, new: Lock) -> list[str]:
+        return differences(old, new, "nothing").to_text().splitlines()
+
+    assert said(lock(), lock(openssl, removed=(mta,))) == [
+        "- exim4 4.96 (of the base image)",
+        "openssl 3.0.16 → 3.0.17 (of the base image)",
+    ]
+    assert said(lock(openssl, removed=(mta,)), lock(fixed)) == [
+        "+ exim4 4.96 (of the base image)",
+        "openssl 3.0.17 → 3.0.18 (of the base image), security",
+    ]
+    assert said(lock(openssl), lock()) == ["openssl 3.0.17 → 3.0.16 (of the base image)"]
+    assert said(lock(openssl, removed=(mta,)), lock(openssl, removed=(mta,))) == ["nothing"]
+    (moved,) = said(lock(), lock(digest=digest_of(b"newer")))
+    assert moved.startswith("base oci:base (linux/amd64) ") and "→" in moved
+    json = differences(lock(), lock(openssl, removed=(mta,)), "").to_json()["changes"]
+    assert json[0] == {"platform": "linux/amd64", "name": "exim4", "before": "4.96", "after": None, "security": False,
+                       "base": True}  # fmt: skip
+    shown = tree(lock(openssl, removed=(mta,)))
+    assert shown.to_text().splitlines() == [
+        "openssl 3.0.17 (the base image has 3.0.16)",
+        "- exim4 4.96 (of the base image)",
+    ]
+    assert shown.to_json()["removed"]["linux/amd64"][0]["name"] == "exim4"
 
 
 def test_each_package_of_a_tree_is_opened_once() -> None:

@@ -274,3 +274,22 @@ def test_locked_versions_stay_where_they_fit() -> None:
     assert versions(answer(packages, "b", keep={"a": "1"}))["a"] == "1"
     assert versions(answer(packages, "b", keep={"a": "0"}))["a"] == "2"
     assert versions(answer(packages, "b", "a=2", keep={"a": "1"}))["a"] == "2"
+
+
+def test_what_stays_lets_go_of_no_more_than_what_is_wanted_needs() -> None:
+    old = [stanza("lib"), stanza("app", depends="lib (= 1)"), stanza("web", depends="lib"), stanza("mta"),
+           stanza("plugin", depends="app (<< 2)"), stanza("tool")]  # fmt: skip
+    new = [stanza("lib", "2", breaks="mta (<< 2)"), stanza("app", "2", depends="lib (>= 2)"), stanza("web", "2"),
+           stanza("mta", "2"), stanza("plugin", "2", depends="app (>= 2) | other"), stanza("tool", "2")]  # fmt: skip
+    keep = dict.fromkeys(("lib", "app", "web", "mta", "plugin", "tool"), "1")
+    words = ("plugin", "app", "web", "mta", "tool")
+
+    def moved(*names: str) -> set[str]:
+        stays = {name: version for name, version in keep.items() if name not in names}
+        found = versions(answer([*old, *new], *words, keep=stays))
+        return {name for name, version in found.items() if version == "2"}
+
+    assert moved() == set()
+    assert moved("tool") == {"tool"} and moved("web") == {"web"} and moved("mta") == {"mta"}
+    # app needs the new lib, which breaks the old mta; the old plugin does not want the new app
+    assert moved("app") == moved("lib") == moved("plugin") == {"app", "lib", "mta", "plugin"}

@@ -17,10 +17,9 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(app: App, args: Namespace) -> None:
-    from stackbuild.lock.changes import Differences, changes
+    from stackbuild.lock.changes import differences
 
-    found = changes(_read(args.before), _read(args.after))
-    app.show(Differences(tuple(found), "the same packages in the same versions"))
+    app.show(differences(_read(args.before), _read(args.after), "the same packages in the same versions"))
 
 
 def _read(file: str) -> Lock:

@@ -21,7 +21,7 @@ def run(app: App, args: Namespace) -> None:
     from stackbuild.cli.locking import bases
     from stackbuild.cli.network import fetcher
     from stackbuild.core.errors import Hint, UsageError
-    from stackbuild.lock.changes import Differences, changes
+    from stackbuild.lock.changes import differences
     from stackbuild.lock.resolve import resolve
 
     stack, old = app.stack(), app.lock_file.read()
@@ -29,5 +29,5 @@ def run(app: App, args: Namespace) -> None:
         raise UsageError("there is no lock yet", hints=(Hint("resolve the packages first", "stackbuild lock"),))
     locks_below(app)
     new = resolve(stack, old, fetcher(app), bases=bases(app, stack), stage_bases=partial(bases, app), move=[])
-    found = tuple(c for c in changes(old, new) if c.security or not args.security)
-    app.show(Differences(found, f"nothing is outdated{' by security updates' if args.security else ''}"))
+    none = f"nothing is outdated{' by security updates' if args.security else ''}"
+    app.show(differences(old, new, none, security=args.security))

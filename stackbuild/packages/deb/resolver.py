@@ -10,6 +10,7 @@ from stackbuild.core.origin import Origin
 from stackbuild.packages.deb.base import Base, check_twins, first, upgradable
 from stackbuild.packages.deb.catalogue import Catalogue, satisfied_by
 from stackbuild.packages.deb.control import Group, Relation, relations, words
+from stackbuild.packages.deb.keep import Kept
 from stackbuild.packages.deb.local import Key, LocalPackages
 from stackbuild.packages.deb.packages_index import held, installed
 from stackbuild.packages.deb.prefer import Walk
@@ -53,8 +54,10 @@ def resolve_indexes(
     status, everything = installed(question.status) if question.status else (None, ())
     there = tuple(p for p in everything if p.architecture in (question.architecture, "all"))
     catalogue = Catalogue(question.architecture, pairs, status, Policy(question.pins), held(question.status))
-    _keep(catalogue, question)
+    kept = Kept(catalogue, question.keep or {})
     asked = answer(catalogue, question.variant, question.requests, files)
+    if question.keep and kept.let_go(asked.wanted, question.recommends):
+        asked = answer(catalogue, question.variant, question.requests, files)
     walk = Walk(catalogue, question.recommends, asked.forbidden)
     walk.start(there)
     upgrades = upgradable(catalogue, there, asked.forbidden) if question.upgrade else []
@@ -67,22 +70,14 @@ def resolve_indexes(
         if not there:  # with a base apt has more ways than its marking walk
             notes = ("apt's own search finds no answer here; this one was found by libsolv",)
     result = {p.name: p for p in chosen}
-    kept = [p.name for p in upgrades if p.name in result and result[p.name].installed]
-    if kept:
-        notes += (f"not upgraded, as other packages need the versions that are there: {', '.join(kept)}",)
+    stay = [p.name for p in upgrades if p.name in result and result[p.name].installed]
+    if stay:
+        notes += (f"not upgraded, as other packages need the versions that are there: {', '.join(stay)}",)
     removed = tuple(p for p in there if p.name not in result)
     check_twins(chosen, [p for p in everything if p not in there])
     packages = _ordered(catalogue, chosen, asked, walk, there, [p.name for p in upgrades])
     archives = tuple(dict.fromkeys(p.package.archive for p in packages if p.package.archive is not None))
     return Resolution(packages, archives, notes, removed)
-
-
-def _keep(catalogue: Catalogue, question: Question) -> None:
-    """Prefer the versions that are to stay, where the sources still have them."""
-    for name, version in (question.keep or {}).items():
-        found = next((p for p in catalogue.versions(name) if p.version == version), None)
-        if found is not None and not found.installed:
-            catalogue.chosen[name] = found
 
 
 def _proven(chosen: Collection[Package], asked: Asked, there: Collection[Package], architecture: str) -> bool:
