@@ -59,17 +59,18 @@ class Kept:
         for package in closure.values():
             for group in needs_of(package):
                 if not self._first(group):
-                    meant = (p for r in group for p in (*self._catalogue.versions(r.name), *self._providers(r.name)))
+                    meant = (
+                        p
+                        for r in group
+                        for p in (*self._catalogue.versions(r.name), *self._catalogue.providers(r.name))
+                    )
                     able = [p.name for p in meant if any(satisfied_by(r, p, architecture) for r in group)]
                     yield from filter(self._can_move, [*able, package.name])
             for relation in clashes_of(package):
-                for other in (closure.get(relation.name), *self._providers(relation.name)):
-                    if other is not None and other.name != package.name and closure.get(other.name) is other:
-                        if satisfied_by(relation, other, architecture):
-                            yield from filter(self._can_move, [other.name, package.name])
-
-    def _providers(self, name: str) -> list[Package]:
-        return self._catalogue.providers(name)
+                meant = {p.name for p in self._catalogue.providers(relation.name)} | {relation.name}
+                others = [closure[name] for name in meant - {package.name} if name in closure]
+                for other in sorted((p for p in others if satisfied_by(relation, p, architecture)), key=str):
+                    yield from filter(self._can_move, [other.name, package.name])
 
     def _can_move(self, name: str) -> bool:
         return name in self._kept and self._catalogue.versions(name)[0] is not self._kept[name]
