@@ -67,8 +67,8 @@ class Kept:
                     able = [p.name for p in meant if any(satisfied_by(r, p, architecture) for r in group)]
                     yield from filter(self._can_move, [*able, package.name])
             for relation in clashes_of(package):
-                meant = {p.name for p in self._catalogue.providers(relation.name)} | {relation.name}
-                others = [closure[name] for name in meant - {package.name} if name in closure]
+                hit = {p.name for p in self._catalogue.providers(relation.name)} | {relation.name}
+                others = [closure[name] for name in hit - {package.name} if name in closure]
                 for other in sorted((p for p in others if satisfied_by(relation, p, architecture)), key=str):
                     yield from filter(self._can_move, [other.name, package.name])
 
