@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -36,6 +37,8 @@ LARGEST_ENTRY = 4 << 20
 AT_ONCE = 4
 IMPATIENT = Policy(connect=3.0, read=10.0, retries=0, max_wait=2.0, slow=20.0, slow_rate=64 << 10)
 """A cache that does not answer soon is of no use."""
+PATIENCE = 20.0
+"""Seconds that all looks together may take that find nothing: many slow answers are no better than none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,11 @@ class RemoteCache:
         keys: Keys,
         *,
         fetch: bool = True,
+        patience: float = PATIENCE,
     ) -> None:
         self._source, self._target = source, target
         self._client, self._blobs, self._listener, self._keys, self._fetch = client, blobs, listener, keys, fetch
+        self._patience = patience
         self._registries: dict[str, Registry] = {}
         self._lock = threading.Lock()
         self._down: set[str] = set()
@@ -90,8 +95,10 @@ class RemoteCache:
         place = self._source.reference
         try:
             registry = self._registry(place)
+            began = time.monotonic()
             manifest = registry.find_manifest(_tagged(place, key))
             if manifest is None:
+                self._lose_patience(place, time.monotonic() - began)
                 return None
         except StackError as error:
             self._trouble(place, error)
@@ -182,6 +189,13 @@ class RemoteCache:
                 registry.ping()
                 self._registries[place.host] = registry
             return self._registries[place.host]
+
+    def _lose_patience(self, place: Reference, seconds: float) -> None:
+        self._patience -= seconds
+        if self._patience < 0:
+            self._trouble(
+                place, NetworkError(f"{place.host} has not what is asked for", why="it is too slow to say so")
+            )
 
     def _trouble(self, place: Reference, error: StackError) -> None:
         self._down.add(place.host)

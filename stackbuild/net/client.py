@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, BinaryIO
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from stackbuild import __version__
 from stackbuild.core.digest import CHUNK
@@ -31,8 +32,8 @@ class Policy:
     """The bounds. Times in seconds.
 
     retries: after the first try, of a request or of a body that broke off. backoff doubles each time.
-    max_wait: the longest that a server may make us wait. slow: a body that after `slow` seconds has come
-    at less than `slow_rate` bytes a second is given up.
+    max_wait: the longest that a server may make us wait. slow: a body that after `slow` seconds has come, or
+    was taken, at less than `slow_rate` bytes a second is given up.
     """
 
     connect: float = 15.0
@@ -237,9 +238,8 @@ class Client:
         tries = self.policy.retries if request.repeat else 0
         for number in range(tries + 1):
             try:
-                reply = self._pools.send(
-                    request.method, request.url, self._headers(request), request.body, request.proxy
-                )
+                body = request.body if not callable(request.body) else partial(self._paced, request.body, request.url)
+                reply = self._pools.send(request.method, request.url, self._headers(request), body, request.proxy)
             except Exception as error:
                 why = explain(error)
                 if why is None:
@@ -254,6 +254,9 @@ class Client:
             reply.close()
             self._sleep(pause)
         raise AssertionError("the loop returns or raises")
+
+    def _paced(self, source: Callable[[], BinaryIO], url: Url) -> BinaryIO:
+        return cast(BinaryIO, _Paced(source(), self.policy, url.text))
 
     def _headers(self, request: Request) -> dict[str, str]:
         headers = {"user-agent": f"stackbuild/{__version__}", "accept-encoding": "identity"}
@@ -322,6 +325,25 @@ class Client:
             return reply
 
         return resume
+
+
+class _Paced:
+    """A stream that is being sent. Raises NetworkError if the other side takes it too slowly."""
+
+    def __init__(self, stream: BinaryIO, policy: Policy, url: str) -> None:
+        self._stream, self._policy, self._url = stream, policy, url
+        self._taken, self._started = 0, time.monotonic()
+
+    def read(self, size: int = -1) -> bytes:
+        seconds = time.monotonic() - self._started
+        if seconds > self._policy.slow and self._taken < seconds * self._policy.slow_rate:
+            raise NetworkError(f"{redact(self._url)} is too slow", why=f"{self._taken} bytes in {seconds:.0f} seconds")
+        data = self._stream.read(size)
+        self._taken += len(data)
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 def _range_start(headers: Mapping[str, str]) -> int | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import socket
 import ssl
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -193,3 +195,21 @@ def test_https_is_verified_and_an_extra_ca_is_taken(tmp_path: Path) -> None:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def test_a_body_that_is_taken_too_slowly_is_given_up() -> None:
+    size = 64 << 20
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def sip() -> None:
+            line, _ = server.accept()
+            with line:
+                while line.recv(1024):
+                    time.sleep(0.01)
+
+        threading.Thread(target=sip, daemon=True).start()
+        mine = Client(policy=Policy(connect=5, read=5, retries=0, slow=0.3, slow_rate=1 << 30))
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/x"
+        with pytest.raises(NetworkError, match=r"/x is too slow: \d+ bytes in"):
+            with mine.send("PUT", url, body=lambda: io.BytesIO(bytes(size)), length=size):
+                pass

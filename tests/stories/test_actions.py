@@ -22,7 +22,7 @@ from stackbuild.cli.wiring import App
 from stackbuild.core.action import ActionResult
 from stackbuild.core.digest import digest_of
 from stackbuild.plan.step import ActionKind
-from tests.archive import archive
+from tests.archive import archive, stack_of
 from tests.conftest import Hello, Person, Stackbuild
 from tests.machine import need, need_root, run
 from tests.projects import other_times, write_tiny
@@ -128,28 +128,43 @@ def test_no_action_holds_a_path_an_id_or_a_clock_of_the_host(
     assert not bad
 
 
-def test_every_builder_twice_in_two_folders_as_two_users_from_two_stores(
-    person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each step's action and result, byte for byte; `test_reproducible` has the steps of packages."""
-    first, second = tmp_path / "one", person.home / "Ünd two"
-    with archive(tmp_path / "files") as server:
-        (server.folder / "file.txt").write_text("fetched\n")
-        layers = LAYERS.format(url=server.url, sha=digest_of(b"fetched\n")[7:])
-        write_tiny(first, layers=layers, container='network = "none"')
-        mine = Stackbuild(first, tmp_path / "store", environ={"TZ": "Pacific/Auckland"})
-        digest = mine("build").out.strip()
-        shutil.copytree(first, second)
-        other_times(second)
-        run([need("chown"), "-R", f"{person.name}:", second])
-        theirs = person.stackbuild(second)
-        again = theirs("--store", person.home / "other", "build", "--locked").out.strip()
+def same_for_two_users(
+    first: Path, person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, tuple[str, bytes, ActionResult]]:
+    """Build a project as root, and a copy of it as an ordinary user; each action and result is the same to the byte."""
+    second = person.home / "Ünd two" / first.name
+    mine = Stackbuild(first, tmp_path / "store", environ={"TZ": "Pacific/Auckland"})
+    digest = mine("build").out.strip()
+    shutil.copytree(first, second)
+    other_times(second)
+    run([need("chown"), "-R", f"{person.name}:", second])
+    theirs = person.stackbuild(second)
+    assert theirs("--store", person.home / "other", "build", "--locked").out.strip() == digest
     one = actions(first, tmp_path / "store", monkeypatch)
     two = actions(second, person.home / "other", monkeypatch)
-    assert {kind for kind, _, _ in one.values()} == set(KINDS) - {"unpack", "configure", "effects"}
     assert one.keys() == two.keys()
     for id, (_, document, result) in one.items():
         assert document == two[id][1], id
         assert (result.outputs, result.facts) == (two[id][2].outputs, two[id][2].facts), id
         assert not leaks(document, tmp_path, person.home), id
-    assert again == digest
+    return one
+
+
+def test_every_builder_twice_in_two_folders_as_two_users_from_two_stores(
+    person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`test_reproducible` has `configure`: packages whose scripts run, as root, as an ordinary user, in a container."""
+    with archive(tmp_path / "files") as server:
+        (server.folder / "file.txt").write_text("fetched\n")
+        layers = LAYERS.format(url=server.url, sha=digest_of(b"fetched\n")[7:])
+        write_tiny(tmp_path / "one", layers=layers, container='network = "none"')
+        done = same_for_two_users(tmp_path / "one", person, tmp_path, monkeypatch)
+    kinds = {kind for kind, _, _ in done.values()}
+    with archive(tmp_path / "archive") as made:
+        made.package("lib")
+        made.package("app", depends="lib")
+        made.publish()
+        file = stack_of(made, tmp_path / "packages", ["app"]) / "stack.toml"
+        file.write_text(file.read_text().replace("[packages]", '[packages]\nscripts = "skip"'))
+        done = same_for_two_users(tmp_path / "packages", person, tmp_path, monkeypatch)
+    assert kinds | {kind for kind, _, _ in done.values()} == set(KINDS) - {"configure"}
