@@ -148,10 +148,7 @@ class ActionCacheContract(ABC):
         assert cache.get(digest_of(b"key")) == result
 
     def test_many_threads_write_and_read(self, cache: ActionCache, result: ActionResult) -> None:
-        def both(number: int) -> ActionResult | None:
-            key = digest_of(b"%d" % (number // 4))
-            cache.put(key, result)
-            return cache.get(key)
-
+        keys = [digest_of(b"%d" % (number // 4)) for number in range(24)]
         with ThreadPoolExecutor(8) as pool:
-            assert all(found == result for found in pool.map(both, range(24)))
+            list(pool.map(lambda key: cache.put(key, result), keys))
+            assert all(found == result for found in pool.map(cache.get, keys))
