@@ -11,6 +11,7 @@ import io
 import json
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -73,6 +74,8 @@ class RemoteCache:
         self._patience = patience
         self._registries: dict[str, Registry] = {}
         self._lock = threading.Lock()
+        self._alone: defaultdict[Digest, threading.Lock] = defaultdict(threading.Lock)
+        self._sent: set[Digest] = set()
         self._down: set[str] = set()
         self._said: set[str] = set()
 
@@ -146,6 +149,10 @@ class RemoteCache:
         self._put(key, result, again=True)
 
     def _put(self, key: Digest, result: ActionResult, *, again: bool) -> None:
+        with self._alone[key]:  # registries are not fond of the same thing from two at once
+            self._put_alone(key, result, again=again)
+
+    def _put_alone(self, key: Digest, result: ActionResult, *, again: bool) -> None:
         if self._target is None or self._target.reference.host in self._down:
             return
         place = self._target.reference
@@ -179,8 +186,10 @@ class RemoteCache:
         assert self._target is not None
         path = self._target.reference.path
         descriptor = Descriptor(BLOB, blob.digest, blob.size)
-        if not registry.has_blob(path, descriptor):
-            registry.upload(path, descriptor, source, mount_from=next(iter(self._target.siblings), ""))
+        with self._alone[blob.digest]:
+            if blob.digest not in self._sent and not registry.has_blob(path, descriptor):
+                registry.upload(path, descriptor, source, mount_from=next(iter(self._target.siblings), ""))
+            self._sent.add(blob.digest)
 
     def _registry(self, place: Reference) -> Registry:
         with self._lock:
