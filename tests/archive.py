@@ -49,10 +49,12 @@ class Archive:
         files: Mapping[str, str | Path] | None = None,
         architecture: str = "all",
         to: Path | None = None,
+        **fields: str,
     ) -> Path:
         """Add a package; `files`: path -> text or a file to copy, executable. Call `publish` after the last one.
 
         to: another folder than the archive's pool. A path below DEBIAN/ is a maintainer script.
+        fields: more of the control file; "_" stands for "-".
         """
         tree = self.folder / "build" / f"{name}_{version}_{architecture}"
         for path, text in (files or {f"usr/bin/{name}": f"#!/bin/sh\necho {name} {version}\n"}).items():
@@ -63,6 +65,7 @@ class Archive:
         control = f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n"
         control += "Maintainer: Nobody <nobody@example.com>\n"
         control += f"Depends: {depends}\n" if depends else ""
+        control += "".join(f"{name.replace('_', '-').title()}: {value}\n" for name, value in fields.items())
         (tree / "DEBIAN").mkdir(exist_ok=True)
         (tree / "DEBIAN/control").write_text(control + "Priority: optional\nSection: misc\nDescription: a test\n")
         folder = to or self.folder / "pool"

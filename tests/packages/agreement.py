@@ -6,8 +6,11 @@ usage: python -m tests.packages.agreement [--draw] [--recommends] [--first N]   
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import random
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +19,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from stackbuild.core.errors import StackError
+from stackbuild.core.files import write_file
 from stackbuild.packages.deb.control import Group, relations
 from stackbuild.packages.deb.packages_index import build_index
 from stackbuild.packages.deb.resolver import resolve_indexes
@@ -27,6 +31,7 @@ from tests.machine import need, run
 
 LIST = Path(__file__).parent.parent / "data" / "agreement" / "requests.txt"
 SEED = 9
+LEAST = 0.98
 Pairs = Sequence[tuple[Index, Archive]]
 Answer = frozenset[tuple[str, str]]
 
@@ -51,7 +56,7 @@ class Apt:
 
     def make(self) -> None:
         """Fetch lists, and let our index be built from the very same files."""
-        for name in ("lists/partial", "cache/archives/partial", "none"):
+        for name in ("lists/partial", "cache/archives/partial", "none", "answers"):
             (self.folder / name).mkdir(parents=True)
         run([need("apt-get"), *self.options, "update"], timeout=300)
         for number, data in enumerate(plain_lists(self)):
@@ -64,15 +69,26 @@ class Apt:
         return [(Index.open(file), Archive(file.name)) for file in files]
 
     def answer(self, words: Sequence[str]) -> Answer | None:
-        """(name, version) of what would be installed; None if apt refuses."""
+        """(name, version) of what would be installed; None if apt refuses. Asked once: the lists never change."""
+        asked = json.dumps([self.recommends, *words])
+        kept = self.folder / "answers" / hashlib.sha256(asked.encode()).hexdigest()
+        if not kept.exists():
+            found = self._ask(words)
+            write_file(kept, json.dumps(found).encode())
+        found = json.loads(kept.read_bytes())
+        return None if found is None else frozenset((name, version) for name, version in found)
+
+    def _ask(self, words: Sequence[str]) -> list[tuple[str, str]] | None:
         ran = run(
             ["apt-get", *self.options, "--print-uris", "-qq", "-y", "--allow-change-held-packages", "install", *words],
             code=None,
+            timeout=600,
         )
         if ran.code:
+            assert ran.code == 100 and "E: " in ran.err, ran
             return None
         files = [line.split()[1] for line in ran.out.splitlines() if line.startswith("'")]
-        return frozenset((name, unquote(version)) for name, version, *_ in (file.split("_") for file in files))
+        return sorted((name, unquote(version)) for name, version, *_ in (file.split("_") for file in files))
 
 
 def plain_lists(apt: Apt) -> Iterator[bytes]:
@@ -88,70 +104,92 @@ def essential(pairs: Pairs) -> list[str]:
 
 
 def ours(pairs: Pairs, request: str, recommends: bool) -> tuple[Answer | None, str]:
-    """Our answer, or None and the reason."""
+    """Our answer with what the resolver says of it, or None and the reason."""
     try:
         question = Question(tuple(map(parse_request, request.split())), "amd64", "apt", recommends)
         found = resolve_indexes(question, pairs)
     except StackError as error:
-        return None, str(error)
+        return None, f"{error.what}: {error.why}"
     return frozenset((p.package.name, p.package.version) for p in found.packages), "; ".join(found.notes)
+
+
+KINDS = {
+    "equal": "to the last version",
+    "refused": "by both",
+    "subset": "less than apt takes, and apt accepts it as whole",
+    "only ours": "apt finds no answer and accepts ours",
+    "explained": "another answer than apt's, whole, and the resolver says why",
+    "differs": "another answer, no reason given, not whole, or an answer where only apt has one",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What two answers to one request come to. kind: of KINDS. alone: what only we and what only apt would install."""
+
+    request: str
+    kind: str
+    why: str = ""
+    ours_alone: tuple[str, ...] = ()
+    apts_alone: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"{self.kind}: {self.request}", *filter(None, [self.why])]
+        for who, names in (("ours alone", self.ours_alone), ("apt's alone", self.apts_alone)):
+            if names:
+                parts.append(f"{who}: {' '.join(names[:8])}" + (f" and {len(names) - 8} more" if names[8:] else ""))
+        return "; ".join(parts)
+
+
+def judge(apt: Apt, request: str, theirs: Answer | None, our: Answer | None, says: str) -> Verdict:
+    """Compare two answers; one that is not apt's is told to apt version by version, which must take it unchanged."""
+    if our == theirs:
+        return Verdict(request, "refused" if our is None else "equal")
+    if our is None:
+        return Verdict(request, "differs", f"refused: {says}")
+    alone = _beyond(our, theirs or our), _beyond(theirs or our, our)
+    if replace(apt, recommends=False).answer([f"{name}={version}" for name, version in sorted(our)]) != our:
+        return Verdict(request, "differs", f"{says} (and apt does not accept it as whole)".strip(), *alone)
+    if theirs is None:
+        return Verdict(request, "only ours" if says else "differs", says)
+    return Verdict(request, "subset" if our < theirs else "explained" if says else "differs", says, *alone)
+
+
+def _beyond(one: Answer, other: Answer) -> tuple[str, ...]:
+    return tuple(sorted(f"{name}={version}" for name, version in one - other))
 
 
 @dataclass
 class Report:
-    """The outcome, by kind. found_more: apt finds nothing, we do (and libsolv has proven the answer)."""
+    """All verdicts. "equal" and "refused" are agreement; where apt finds nothing there is nothing to agree with."""
 
-    equal: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    subset: list[str] = field(default_factory=list)
-    found_more: list[str] = field(default_factory=list)
-    differ: list[str] = field(default_factory=list)
-    reasons: dict[str, str] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list)
 
-    @property
-    def count(self) -> int:
-        return sum(map(len, (self.equal, self.refused, self.subset, self.found_more, self.differ)))
+    def of(self, *kinds: str) -> list[Verdict]:
+        return [verdict for verdict in self.verdicts if verdict.kind in kinds]
 
     @property
     def rate(self) -> float:
-        """Of what apt answers or both refuse: the part on which we say the same, to the last version."""
-        judged = self.count - len(self.found_more)
-        return (len(self.equal) + len(self.refused)) / judged if judged else 0.0
-
-    def add(self, request: str, apt: Answer | None, our: Answer | None, why: str) -> None:
-        if apt is None:
-            (self.refused if our is None else self.found_more).append(request)
-        elif our == apt:
-            self.equal.append(request)
-        elif our is not None and our < apt:
-            self.subset.append(request)
-        else:
-            self.differ.append(request)
-        if apt is not None and our != apt:
-            extra, missing = sorted((our or set()) - apt), sorted(apt - (our or set()))
-            why = f"{why} ours alone: {extra[:8]}, apt's alone: {missing[:8]}"
-        self.reasons[request] = why
+        judged = len(self.verdicts) - len(self.of("only ours"))
+        return len(self.of("equal", "refused")) / judged if judged else 0.0
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.count} requests: agreement {100 * self.rate:.1f} % ({len(self.equal)} equal, "
-            f"{len(self.refused)} refused by both), {len(self.subset)} strict subsets, "
-            f"{len(self.differ)} differ, {len(self.found_more)} that only we answer"
-        ]
-        for kind, requests in (("subset", self.subset), ("differs", self.differ), ("only ours", self.found_more)):
-            lines += [f"  {kind}: {request}: {self.reasons[request]}" for request in requests]
-        return "\n".join(lines)
+        counts = ", ".join(f"{len(self.of(kind))} {kind}" for kind in KINDS)
+        lines = [f"{len(self.verdicts)} requests: agreement {100 * self.rate:.1f} % ({counts})"]
+        return "\n".join([*lines, *map(str, self.of("subset", "only ours", "explained", "differs"))])
 
 
-def compare(apt: Apt, requests: Iterable[str], recommends: bool = False) -> Report:
-    """Ask both each request. Cost: about half a second a request on one core."""
+def compare(apt: Apt, requests: Iterable[str], recommends: bool = False, tell: bool = False) -> Report:
+    """Ask both each request; tell: print each verdict at once. Cost: about half a second a request on one core."""
     pairs, report, oracle = apt.pairs(), Report(), replace(apt, recommends=recommends)
     first = essential(pairs)
     requests = list(requests)
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(1) as pool:
         answers = pool.map(lambda request: oracle.answer([*first, *request.split()]), requests)
         for request, theirs in zip(requests, answers, strict=True):
-            report.add(request, theirs, *ours(pairs, request, recommends))
+            report.verdicts.append(judge(oracle, request, theirs, *ours(pairs, request, recommends)))
+            if tell:
+                print(f"{len(report.verdicts)}/{len(requests)} {report.verdicts[-1]}", flush=True)
     return report
 
 
@@ -228,7 +266,10 @@ def main() -> None:
             head = "# Drawn by `python -m tests.packages.agreement --draw` from Debian 12 with a fixed seed.\n"
             LIST.write_text(head + "".join(f"{request}\n" for request in draw(apt.pairs())))
             return
-        print(compare(apt, requests_in_list()[: args.first], args.recommends))
+        report = compare(apt, requests_in_list()[: args.first], args.recommends, tell=True)
+        print(f"with{'' if args.recommends else 'out'} recommends: {report}")
+        if report.rate < LEAST or report.of("differs"):
+            sys.exit("that is not apt's answer: see the verdicts that are not equal")
 
 
 if __name__ == "__main__":

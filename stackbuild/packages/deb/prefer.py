@@ -1,14 +1,14 @@
-"""Which packages apt would take: its marking walk. Finds no way around a conflict; solve.py does."""
+"""Which packages apt would take: its marking walk. Finds no way around a contradiction; solve.py does."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from stackbuild.packages.deb.catalogue import Catalogue, provided, satisfied_by
-from stackbuild.packages.deb.control import Group, relations
+from stackbuild.packages.deb.control import Group, Relation, relations, words
+from stackbuild.packages.deb.universe import clashes_of, needs_of
 from stackbuild.packages.package import Package
 
 TRIES = 100_000
@@ -17,169 +17,233 @@ TRIES = 100_000
 DEPTH = 20_000  # of recursion: two frames a package; Python frames, so no danger to the C stack
 
 
-@dataclass
-class Walk:
-    """The state of a walk: what is marked so far, by name, and what could not be.
+class Marks:
+    """A set of packages, one of a name, that can say who meets a need."""
 
-    failures: (package or None for a request, group) that found no answer on the way.
+    def __init__(self, architecture: str, packages: Iterable[Package] = ()) -> None:
+        self._architecture = architecture
+        self.by_name: dict[str, Package] = {}
+        self._providing: dict[str, dict[str, None]] = {}
+        for package in packages:
+            self.add(package)
+
+    def add(self, package: Package) -> None:
+        if package.name in self.by_name:
+            self.remove(package.name)
+        self.by_name[package.name] = package
+        for name in _names(package):
+            self._providing.setdefault(name, {})[package.name] = None
+
+    def remove(self, name: str) -> None:
+        for given in _names(self.by_name.pop(name)):
+            self._providing[given].pop(name, None)
+
+    def meeting(self, group: Group) -> Iterator[Package]:
+        """The packages that satisfy one of the alternatives."""
+        for relation in group:
+            for name in self._providing.get(relation.name, ()):
+                if satisfied_by(relation, self.by_name[name], self._architecture):
+                    yield self.by_name[name]
+
+    def reached(self, roots: Iterable[str]) -> list[Package]:
+        """What something leads to: from the roots, and from what is essential or there, by need or recommendation."""
+        queue = [*roots, *(name for name, p in self.by_name.items() if p.flags or p.installed)]
+        seen: set[str] = set()
+        while queue:
+            name = queue.pop()
+            if name in seen or name not in self.by_name:
+                continue
+            seen.add(name)
+            package = self.by_name[name]
+            for group in relations(f"{package.pre_depends},{package.depends},{package.recommends}"):
+                queue += [p.name for p in self.meeting(group)]
+        return [package for name, package in self.by_name.items() if name in seen]
+
+
+def needful(packages: Iterable[Package], asked: Iterable[Group], architecture: str) -> list[Package]:
+    """Without those that nothing leads to from what was asked."""
+    marks = Marks(architecture, packages)
+    return marks.reached([p.name for group in asked for p in marks.meeting(group)])
+
+
+def _names(package: Package) -> Iterable[str]:
+    """All that a need for it may say."""
+    return (package.name, *(name for name, _ in provided(package.provides)))
+
+
+class Walk:
+    """The state of a walk: what is marked so far. What it ends with need not be whole.
+
+    apt takes nothing back: what was marked for a choice that failed stays and can meet a later need; only
+    in the end goes what nothing leads to. Two sets of names make its order of preference:
+
+    sure: must stay as it is (marked or not): what is asked for, and what that needs without a choice; what these
+    conflict with; and, while its needs are looked at, each package itself.
+    refused: cannot be had, as a need of it could not be met or something sure conflicts with it.
+
     chosen_for: (package name, group) -> the package that was marked for it.
     """
 
-    catalogue: Catalogue
-    recommends: bool = False
-    forbidden: frozenset[str] = frozenset()
-    marked: dict[str, Package] = field(default_factory=dict)
-    failures: list[tuple[Package | None, Group]] = field(default_factory=list)
-    chosen_for: dict[tuple[str, Group], str] = field(default_factory=dict)
-    _providing: dict[str, set[str]] = field(default_factory=dict)
-    _conflicting: dict[str, set[str]] = field(default_factory=dict)
-    _trail: list[tuple[str, Package | None]] = field(default_factory=list)
-    _expanded: set[str] = field(default_factory=set)
-    _fixed: set[str] = field(default_factory=set)
-    _tries: int = 0
+    def __init__(self, catalogue: Catalogue, recommends: bool = False, forbidden: frozenset[str] = frozenset()) -> None:
+        self.catalogue, self.recommends = catalogue, recommends
+        self.chosen_for: dict[tuple[str, Group], str] = {}
+        self.roots: list[str] = []  # names of what answers the requests
+        self._marks = Marks(catalogue.architecture)
+        self._there: dict[str, Package] = {}
+        self._solutions: dict[Relation, list[Package]] = {}
+        self._sure, self._refused = set(forbidden), set[str]()
+        self._tries = 0
+
+    @property
+    def marked(self) -> dict[str, Package]:
+        return self._marks.by_name
 
     def start(self, there: Sequence[Package]) -> None:
         """What a base image holds: it stays, and nothing is asked of it."""
         for package in there:
-            self._mark(package)
-            self._expanded.add(package.name)
+            self._there[package.name] = package
+            self._marks.add(package)
 
     def request(self, wanted: Sequence[Package | Group]) -> None:
         """Mark all requested packages, then what each needs, in order; a group is answered in its turn."""
-        self._fixed = {item.name for item in wanted if isinstance(item, Package)}
         for item in wanted:
-            if isinstance(item, Package) and self.marked.get(item.name) is not item and not self._conflicts(item):
-                self._mark(item)
+            if isinstance(item, Package) and item.name not in self._sure:
+                self.roots.append(item.name)
+                self._sure.add(item.name)
+                self._marks.add(item)
         try:
             with deep_recursion():
                 for item in wanted:
-                    if not self._take(item):
-                        self.failures.append((None, relations(item.name)[0] if isinstance(item, Package) else item))
+                    if isinstance(item, Package):
+                        self._take(item)
+                    elif self._answer(None, item, needed=True, sure=True):
+                        self.roots += [p.name for p in self._marks.meeting(item)]
         except RecursionError:  # deeper than any real archive: libsolv does not mind
-            self.failures.append((None, ()))
+            return
+        self._marks = Marks(self.catalogue.architecture, self._marks.reached(self.roots))
 
-    def _take(self, item: Package | Group) -> bool:
-        if isinstance(item, Package):
-            return self.marked.get(item.name) is item and self._expand(item)
-        return self._answer(None, item)
+    def contradiction(self) -> str:
+        """A need that is not met, or a conflict, among what is marked; "" if there is none."""
+        for package in self.marked.values():
+            for group in () if package.installed else needs_of(package):
+                if not self._satisfied(group):
+                    return f"{package} needs {words(group)}"
+            for relation in clashes_of(package):
+                for other in self._marks.meeting((relation,)):
+                    if other is not package:
+                        return f"{package} conflicts with {other}"
+        return ""
 
-    def _mark(self, package: Package) -> None:
-        self._trail.append((package.name, self.marked.get(package.name)))
-        self.marked[package.name] = package
-        self._expanded.discard(package.name)
-        for name in (package.name, *(name for name, _ in provided(package.provides))):
-            self._providing.setdefault(name, set()).add(package.name)
-        for name in {r.name for group in relations(f"{package.conflicts},{package.breaks}") for r in group}:
-            self._conflicting.setdefault(name, set()).add(package.name)
+    def _satisfied(self, group: Group) -> bool:
+        return next(self._marks.meeting(group), None) is not None
 
-    def _undo(self, length: int) -> None:
-        """Take back every mark after the first `length`."""
-        while len(self._trail) > length:
-            name, before = self._trail.pop()
-            self._expanded.discard(name)
-            self.marked.pop(name, None)
-            for names in (self._providing, self._conflicting):
-                for holders in names.values():
-                    holders.discard(name)
-            if before is not None:  # it was of the base and to be upgraded, or had to make room
-                self._mark(before)
-                self._trail.pop()
-                self._expanded.add(name)
+    def _drop(self, name: str) -> None:
+        """As it was before the walk."""
+        self._marks.remove(name)
+        if name in self._there:
+            self._marks.add(self._there[name])
 
-    def _unmark(self, name: str) -> None:
-        self._trail.append((name, self.marked.pop(name)))
-        for names in (self._providing, self._conflicting):
-            for holders in names.values():
-                holders.discard(name)
+    # ---- the walk ----------------------------------------------------------------------------------------
 
-    def _conflicts(self, package: Package) -> bool:
-        """Whether it cannot stand beside what is marked, or was forbidden."""
-        return package.name in self.forbidden or next(self._in_the_way(package), None) is not None
-
-    def _in_the_way(self, package: Package) -> Iterator[str]:
-        """What is marked and conflicts with it (policy 7.3, 7.4; a package never conflicts with itself)."""
-        architecture = self.catalogue.architecture
-        for relation in (r for group in relations(f"{package.conflicts},{package.breaks}") for r in group):
-            for name in self._providing.get(relation.name, ()):
-                if name != package.name and satisfied_by(relation, self.marked[name], architecture):
-                    yield name
-        for given in (package.name, *(name for name, _ in provided(package.provides))):
-            for name in self._conflicting.get(given, ()):
-                other = self.marked[name]
-                if name != package.name and any(
-                    satisfied_by(r, package, architecture)
-                    for group in relations(f"{other.conflicts},{other.breaks}")
-                    for r in group
-                ):
-                    yield name
-
-    def satisfied(self, group: Group) -> bool:
-        """Whether a marked package satisfies one of the alternatives."""
-        return any(
-            satisfied_by(relation, self.marked[name], self.catalogue.architecture)
-            for relation in group
-            for name in self._providing.get(relation.name, ())
-        )
-
-    def _expand(self, package: Package) -> bool:
-        """Mark what a marked package needs: depth first, Pre-Depends before Depends."""
-        if package.name in self._expanded:
+    def _take(self, package: Package) -> bool:
+        """Mark a package and what it needs: depth first, Pre-Depends before Depends, recommendations last."""
+        name, there = package.name, self.marked.get(package.name)
+        self._tries += 1
+        sure = name in self._sure
+        if name in self._refused or self._tries > TRIES or (sure and there is not package):
+            return False
+        if package.installed or (there is package and not sure):
             return True
-        self._expanded.add(package.name)
-        if package.installed:
-            return True
-        groups = [*relations(package.pre_depends), *relations(package.depends)]
-        answered = [self._answer(package, group) for group in groups]  # all of them: apt marks on after a failure
-        whole = all(answered)
-        if self.recommends and whole:
-            for group in relations(package.recommends):
-                self._answer(package, group, needed=False)
+        needs = needs_of(package)
+        if not all(self._satisfied(g) or any(map(self._candidates, g)) for g in needs):  # refused or not: as apt
+            if not sure:
+                self._refused.add(name)
+            return False
+        more = relations(package.recommends) if self.recommends else ()
+        open_needs = [(g, n < len(needs)) for n, g in enumerate((*needs, *more)) if sure or not self._satisfied(g)]
+        whole = self._make_room(package, sure)
+        if not whole and not sure:
+            return False
+        if there is not package:
+            self._marks.add(package)
+        self._sure.add(name)
+        for group, needed in open_needs:
+            if not self._answer(package, group, needed=needed, sure=sure) and needed:
+                whole = False
+                if not sure:
+                    break
+        if not sure:
+            self._sure.remove(name)
+            if not whole:
+                self._drop(name)
+                self._refused.add(name)
         return whole
 
-    def _answer(self, package: Package | None, group: Group, needed: bool = True) -> bool:
-        """Satisfy a group: by what is marked, else by the first alternative that can be marked with all it needs."""
-        if self.satisfied(group):
-            return True
-        before, failed = len(self._trail), len(self.failures)
-        choices = [choice for relation in group for choice in self.catalogue.solutions(relation)]
-        for push in (False, True) if needed else (False,):
-            for choice in choices:
-                if self._try(package, group, choice, push=push):
-                    del self.failures[failed:]
-                    return True
-                self._undo(before)
-        if needed and len(self.failures) == failed:
-            self.failures.append((package, group))
-        elif not needed:
-            del self.failures[failed:]
+    def _answer(self, package: Package | None, group: Group, *, needed: bool, sure: bool) -> bool:
+        """Satisfy a group: by what is marked, else by the first alternative that can be marked with all it needs.
+
+        sure: what is needed without a choice must stay.
+        """
+        if self._satisfied(group):
+            only = self._only(group) if sure and needed else None
+            if only is None or only.name in self._sure:
+                return True
+            self._sure.add(only.name)
+            return self._take(only)
+        choices = self._choices(group)
+        for choice in choices:
+            if choice.name in self._refused:
+                continue
+            if sure and needed and len(choices) == 1 and choice.name not in self._sure:
+                self._marks.add(choice)
+                self._sure.add(choice.name)
+            if self._take(choice):
+                self.chosen_for[(package.name if package else "", group)] = choice.name
+                return True
         return False
 
-    def _try(self, package: Package | None, group: Group, choice: Package, *, push: bool) -> bool:
-        """Mark a choice and what it needs; push: what was marked only for others makes room for it.
+    def _candidates(self, relation: Relation) -> list[Package]:
+        found = self._solutions.get(relation)
+        if found is None:
+            found = self._solutions[relation] = self.catalogue.solutions(relation)
+        return found
 
-        After False the caller undoes what was marked on the way.
+    def _choices(self, group: Group) -> list[Package]:
+        """What could satisfy a group, in apt's order: an upgrade of what is there before what would be new."""
+        found: dict[str, Package] = {}
+        for relation in group:
+            for package in self._candidates(relation):
+                if package.name not in self._refused and not (
+                    package.name in self._sure and package.name not in self.marked
+                ):
+                    found.setdefault(package.name, package)
+        return sorted(found.values(), key=lambda p: p.name not in self._there)
+
+    def _only(self, group: Group) -> Package | None:
+        """The one package that satisfies a group, if no other could."""
+        meeting = {p.key: p for p in (*self._marks.meeting(group), *self._choices(group))}
+        return next(iter(meeting.values())) if len(meeting) == 1 else None
+
+    def _make_room(self, package: Package, sure: bool) -> bool:
+        """Drop what a package conflicts with (policy 7.3, 7.4); what is sure or of the base image stays.
+
+        Only what the package itself says counts: apt leaves it to the others to find out that they conflict with it.
         """
-        self._tries += 1
-        old = self.marked.get(choice.name)
-        if self._tries > TRIES or choice.name in self.forbidden:
-            return False
-        if old is not None and (not old.installed or old is choice):
-            return False
-        rivals = list(dict.fromkeys(self._in_the_way(choice)))
-        if bool(rivals) != push or any(name in self._fixed or self.marked[name].installed for name in rivals):
-            return False
-        for name in rivals:
-            self._unmark(name)
-        self._mark(choice)
-        if not self._expand(choice):
-            return False
-        self.chosen_for[(package.name if package else "", group)] = choice.name
-        gone = set(rivals)
-        return all(
-            self._answer(self.marked[name], needed)
-            for (name, needed), taken in list(self.chosen_for.items())
-            if taken in gone and name in self.marked and name in self._expanded
-        )
+        room = True
+        for relation in clashes_of(package):
+            rivals = [p.name for p in self._marks.meeting((relation,)) if p.name != package.name]
+            for name in rivals:
+                if name in self._sure or self.marked[name].installed:
+                    room = False
+                    if not sure:
+                        return False
+                else:
+                    self._drop(name)
+            if sure:
+                names = {p.name for p in self._candidates(relation)} - {package.name}
+                self._refused |= names - self.marked.keys()
+                self._sure |= names - self.marked.keys()
+        return room
 
 
 @contextmanager

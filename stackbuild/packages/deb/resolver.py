@@ -13,7 +13,7 @@ from stackbuild.packages.deb.control import Group, Relation, relations, words
 from stackbuild.packages.deb.keep import Kept
 from stackbuild.packages.deb.local import Key, LocalPackages
 from stackbuild.packages.deb.packages_index import held, installed
-from stackbuild.packages.deb.prefer import Walk
+from stackbuild.packages.deb.prefer import Walk, needful
 from stackbuild.packages.deb.preferences import Policy
 from stackbuild.packages.deb.repository import Repository
 from stackbuild.packages.deb.requests import Asked, answer, exactly
@@ -25,6 +25,8 @@ from stackbuild.packages.local import PROJECT
 from stackbuild.packages.package import Archive, Package
 from stackbuild.packages.problems import unsolvable
 from stackbuild.packages.solve import Solution, solve
+
+NOT_APTS = "apt's way of choosing fails here ({}); libsolv found this answer, and apt may find another or none"
 
 
 def resolve(question: Question, repositories: Sequence[Repository], local: LocalPackages | None = None) -> Resolution:
@@ -65,10 +67,10 @@ def resolve_indexes(
     notes: tuple[str, ...] = ()
     chosen = list(walk.marked.values())
     gone = {p.name for p in there} & asked.forbidden
-    if walk.failures or gone or not _proven(chosen, asked, there, question.architecture):
+    if gone or not _proven(chosen, asked, there, question.architecture):
         chosen = _completed(catalogue, asked, walk, Base(there, question.upgrade, question.allow_remove))
         if not there:  # with a base apt has more ways than its marking walk
-            notes = ("apt's own search finds no answer here; this one was found by libsolv",)
+            notes = (NOT_APTS.format(walk.contradiction() or "a request cannot be met"),)
     result = {p.name: p for p in chosen}
     stay = [p.name for p in upgrades if p.name in result and result[p.name].installed]
     if stay:
@@ -91,23 +93,27 @@ def _proven(chosen: Collection[Package], asked: Asked, there: Collection[Package
 
 
 def _completed(catalogue: Catalogue, asked: Asked, walk: Walk, base: Base) -> list[Package]:
-    """libsolv's answer over all that could matter; what the walk liked is taken where there is a choice."""
+    """libsolv's answer over all that could matter, with as much of what the walk marked as can stand together."""
     solution: Solution = Solution()
     erase = {p.name for p in base.there} & asked.forbidden
+    liked = list(walk.marked.values())
+    fit = [] if base.there else liked
     for loose in (False, True):
         groups = _loosened(asked) if loose else asked.groups
-        universe = reachable(catalogue, [*groups, *base.groups], asked.forbidden)
+        universe = reachable(catalogue, [*groups, *base.groups, *map(exactly, fit)], asked.forbidden)
         if base.upgrade and not loose:  # the highest version that is offered wins: offer candidates only
-            universe = {p for p in universe if catalogue.candidate(p.name) is p}
+            universe = [p for p in universe if catalogue.candidate(p.name) is p]
         items = settle([*universe, *base.there], groups, catalogue.architecture)
         wanted = [words(g) for g in groups]
         solution = solve(
-            items, wanted, favor=walk.marked.values(), upgrade=base.upgrade, removable=base.allow_remove, erase=erase
+            items, wanted, favor=liked, fit=fit, upgrade=base.upgrade, removable=base.allow_remove, erase=erase
         )
         if not solution.problems:
-            return base.without_essential(list(solution.packages))
+            if base.there:
+                return base.without_essential(list(solution.packages))
+            return needful(solution.packages, groups, catalogue.architecture)
         if base.there:
-            free = solve(items, wanted, favor=walk.marked.values(), removable=base.names, erase=erase)
+            free = solve(items, wanted, favor=liked, removable=base.names, erase=erase)
             if not free.problems:
                 raise base.must_go(free.packages, erase, asked.texts.values())
     texts = {words(g): word for g, word in zip(groups, asked.texts.values(), strict=True)}

@@ -59,8 +59,8 @@ def settle(packages: Collection[Package], asked: Iterable[Group], architecture: 
 
 def reachable(
     catalogue: Catalogue, start: Iterable[Group], forbidden: frozenset[str], least: int = 500
-) -> set[Package]:
-    """Every package that some answer could hold: what any alternative of any need leads to.
+) -> list[Package]:
+    """Every package that some answer could hold: what any alternative of any need leads to, always in one order.
 
     least: versions of a lower pin priority are left out, unless they are what was chosen.
     """
@@ -85,4 +85,4 @@ def reachable(
                 if satisfied_by(relation, package, catalogue.architecture):
                     found[package.key] = package
                     queue.extend(needs_of(package))
-    return set(found.values())
+    return list(found.values())
