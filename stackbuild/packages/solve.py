@@ -53,7 +53,7 @@ def solve(
     items: Sequence[Item],
     wanted: Iterable[str],
     *,
-    favor: Collection[Package] = (),
+    favor: Sequence[Package] = (),
     fit: Sequence[Package] = (),
     upgrade: bool = False,
     removable: Collection[str] = (),
@@ -64,8 +64,8 @@ def solve(
     Items whose package is installed stay unless something needs another version of them.
     upgrade: as many of the installed as can move to another version that is offered, move to the highest.
     removable: names of installed packages that may go if nothing else helps; erase: those that must.
-    favor: taken where there is a choice. fit: taken as far as they can
-    stand together, the first before the others, needed or not. Cost: some milliseconds for a thousand items.
+    favor: taken where there is a choice. fit: taken as far as they can stand together, needed or not.
+    Cost: some milliseconds for a thousand items.
     """
     import solv
 
@@ -88,17 +88,13 @@ def solve(
             solvable.add_conflicts(ids[text])
     pool.installed = there
     pool.createwhatprovides()
-    jobs, texts = [], {}
-    for text in wanted:
-        id = ids.get(text) or pool.str2id("need:" + text)
-        texts[id] = text
-        jobs.append(pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_PROVIDES, id))
-    liked = {package.key for package in favor}
-    ids_liked = [id for id, package in by_id.items() if package.key in liked and not package.installed]
-    jobs += [pool.Job(solv.Job.SOLVER_FAVOR | solv.Job.SOLVER_SOLVABLE, id) for id in ids_liked]
-    numbers = {package.key: id for id, package in by_id.items()}
-    if_possible = solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_WEAK | solv.Job.SOLVER_SOLVABLE
-    jobs += [pool.Job(if_possible, numbers[package.key]) for package in fit if package.key in numbers]
+    asked = [ids.get(text) or pool.str2id("need:" + text) for text in wanted]
+    jobs = [pool.Job(solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_SOLVABLE_PROVIDES, id) for id in asked]
+    numbers = {package.key: id for id, package in by_id.items() if not package.installed}
+    weak = solv.Job.SOLVER_INSTALL | solv.Job.SOLVER_WEAK
+    for how, packages in ((solv.Job.SOLVER_FAVOR, favor), (weak, fit)):
+        known = [numbers[package.key] for package in packages if package.key in numbers]
+        jobs += [pool.Job(how | solv.Job.SOLVER_SOLVABLE, id) for id in known]
     for how, names in ((solv.Job.SOLVER_ALLOWUNINSTALL, removable), (solv.Job.SOLVER_ERASE, erase)):
         jobs += [pool.Job(how | solv.Job.SOLVER_SOLVABLE_NAME, pool.str2id(name)) for name in names]
     if upgrade:
