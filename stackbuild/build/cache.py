@@ -61,13 +61,17 @@ class StepCache:
             self._made = []
 
     def keep(self, step: Step, plan_key: Digest, content_key: Digest, inputs: Inputs, result: ActionResult) -> None:
-        """Write a result under both keys, and what was hashed for the next *why*."""
+        """Write a result under both keys, and `note` it."""
         self._results.put(content_key, result)
         if plan_key != content_key:
             self._results.put(plan_key, result)
         if self._remote is not None and self._remote.writes and not isinstance(self._kinds[step.kind], LocalKind):
             self._made += [(key, result) for key in dict.fromkeys([content_key, plan_key])]
-        self._history.put(self._name(step), canonical({"inputs": asdict(inputs), "seconds": result.seconds}))
+        self.note(step, inputs, result.seconds)
+
+    def note(self, step: Step, inputs: Inputs, seconds: float) -> None:
+        """Remember what was hashed for the next *why*, and how long it took."""
+        self._history.put(self._name(step), canonical({"inputs": asdict(inputs), "seconds": seconds}))
 
     def last(self, step: Step) -> Inputs | None:
         """What was hashed when this step of this stack was last done."""

@@ -14,14 +14,16 @@ from stackbuild.core.digest import Digest
 from stackbuild.plan.step import ActionKind, Inputs, LocalKind, Step, StepKind, stack_of
 
 
-def several_tools(tools: Mapping[str, Tools]) -> Tools:
-    """Tools for a plan of `plan.several.joined`, from those of each stack by its name; "": steps that name none."""
+def several_tools(tools: Mapping[str, Tools], names: Mapping[str, str] | None = None) -> Tools:
+    """Tools for a plan of `plan.several.joined`, from those of each stack by its name; "": steps that name none.
+
+    names: for each stack's own step the step that does its work, so that it is remembered as the step of each."""
     first = next(iter(tools.values()))
     kinds: dict[str, StepKind] = {}
     for name, kind in first.kinds.items():
         by_stack = {stack: one.kinds[name] for stack, one in tools.items()}
         kinds[name] = cast(StepKind, _Local(by_stack) if isinstance(kind, LocalKind) else _Action(by_stack))
-    return replace(first, kinds=kinds, cache=_Caches({stack: one.cache for stack, one in tools.items()}))
+    return replace(first, kinds=kinds, cache=_Caches({stack: one.cache for stack, one in tools.items()}, names or {}))
 
 
 class _Kind:
@@ -70,11 +72,15 @@ class _Local(_Kind):
 class _Caches(StepCache):
     """Each step's history is its own stack's, under the id that it has there."""
 
-    def __init__(self, by_stack: Mapping[str, StepCache]) -> None:
+    def __init__(self, by_stack: Mapping[str, StepCache], names: Mapping[str, str]) -> None:
         self._by_stack = by_stack
+        self._others: dict[str, list[str]] = {}
+        for id, done in names.items():
+            if id != done:
+                self._others.setdefault(done, []).append(id)
 
-    def _of(self, step: Step) -> tuple[StepCache, Step]:
-        stack, own = stack_of(step.id)
+    def _of(self, step: Step, id: str = "") -> tuple[StepCache, Step]:
+        stack, own = stack_of(id or step.id)
         return self._by_stack[stack], replace(step, id=own)
 
     def lookup(self, step: Step, key: Digest) -> ActionResult | None:
@@ -84,6 +90,9 @@ class _Caches(StepCache):
     def keep(self, step: Step, plan_key: Digest, content_key: Digest, inputs: Inputs, result: ActionResult) -> None:
         cache, own = self._of(step)
         cache.keep(own, plan_key, content_key, inputs, result)
+        for id in self._others.get(step.id, ()):
+            cache, own = self._of(step, id)
+            cache.note(own, inputs, result.seconds)
 
     def last(self, step: Step) -> Inputs | None:
         cache, own = self._of(step)

@@ -23,10 +23,13 @@ OF_THE_MACHINE = ("registries", "sources", "build")
 
 
 class Family:
-    """The stacks of one command. apps: by stack file. settling: files of stacks, each the base of the one before."""
+    """The stacks of one command. apps: by stack file, but for the project's own. several: that one has no part in it.
+
+    settling: files of stacks, each the base of the one before."""
 
     def __init__(self) -> None:
         self.apps: dict[str, App] = {}
+        self.several = False
         self.settling: list[str] = []
 
 

@@ -6,10 +6,10 @@ import json
 import os
 import time
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from stackbuild.core.digest import Digest
 from stackbuild.core.errors import Hint, HostError, StackError, StepError, UsageError
@@ -41,14 +41,35 @@ class Work:
     forecast: Forecast
 
 
+class Planned(Protocol):
+    """What is carried out: the work of one stack or of several together."""
+
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def tools(self) -> Tools: ...
+    @property
+    def forecast(self) -> Forecast: ...
+
+
+P = TypeVar("P", bound=Planned)
+Made = TypeVar("Made")
+
+
 def prepare(
     app: App, *, targets: Sequence[str] = (), again: bool = False, locked: bool = False, args: Namespace | None = None
 ) -> Work:
-    """Settle, lock (resolving only if the requests changed) and plan. Runs no step."""
+    """Settle, lock (resolving only if the requests changed), plan and look what is cached. Runs no step."""
+    work = described(app, targets=targets, locked=locked, args=args)
+    return replace(work, forecast=looked_up(work.plan, work.tools, again=again))
+
+
+def described(app: App, *, targets: Sequence[str] = (), locked: bool = False, args: Namespace | None = None) -> Work:
+    """Settle, lock and plan, and look for nothing yet: the forecast is empty."""
     from stackbuild.build.several import several_tools
     from stackbuild.cli.base_stack import by_name
     from stackbuild.cli.locking import lock_for
-    from stackbuild.plan.forecast import forecast
+    from stackbuild.plan.forecast import Forecast
     from stackbuild.store.scratch import sweep
 
     stack = app.stack()
@@ -61,9 +82,14 @@ def prepare(
     if below:
         tools = several_tools({"": tools, stack.name: tools, **below})
     sweep(app.paths.scratch)
-    return Work(
-        stack, lock, plan, tools, forecast(plan, tools.kinds, tools.cache.lookup, tools.cache.last, again=again)
-    )
+    return Work(stack, lock, plan, tools, Forecast())
+
+
+def looked_up(plan: Plan, tools: Tools, *, again: bool) -> Forecast:
+    """What is cached of a plan, and what would run. again: as if nothing were cached."""
+    from stackbuild.plan.forecast import forecast
+
+    return forecast(plan, tools.kinds, tools.cache.lookup, tools.cache.last, again=again)
 
 
 def build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
@@ -71,59 +97,83 @@ def build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
 
     An object of the store that turns out to be damaged is made again, and what needs it goes on.
     """
+
+    def renewed() -> Work:
+        return prepare(app, targets=getattr(args, "target", ()), again=args.always_make, locked=args.locked, args=args)
+
+    return repaired(app, work, lambda now: _build(app, now, args), renewed)
+
+
+def repaired(app: App, work: P, attempt: Callable[[P], Made], renewed: Callable[[], P]) -> Made:
+    """What an attempt at some work gives, repeated with the work as it is then when the store drops what is damaged."""
     tries = len(work.plan.steps)
     while True:
         try:
-            return _build(app, work, args)
+            return attempt(work)
         except HostError as error:
             tries -= 1
             if not error.damaged or not tries:
                 raise
             app.listener(Note(error.what, "warning"))
-            if app.remote_cache is not None:
-                app.remote_cache.stop_reading()
-            work = prepare(
-                app, targets=getattr(args, "target", ()), again=args.always_make, locked=args.locked, args=args
-            )
+            for one in {id(one): one for one in (app, *app.family.apps.values())}.values():
+                if one.__dict__.get("remote_cache") is not None:
+                    one.__dict__["remote_cache"].stop_reading()
+            work = renewed()
 
 
 def _build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
-    from stackbuild.build.image import carry_out
     from stackbuild.cli.kinds import history
     from stackbuild.cli.remote_cache import share
-    from stackbuild.plan.estimate import Ran
 
-    if getattr(args, "fail_if_run", False):
-        forbid(work.forecast)
-    allowed = allowed_for(app, work.stack, args)
-    started = time.monotonic()
-    app.listener(PhaseStarted("build"))
-    for path, origin in work.stack.overrides():
-        app.listener(Note(f"{'.'.join(path)} is set by {origin}: this is not the image that the project describes"))
-    _tell_gaps(app, work)
     try:
-        results, ran = carry_out(
-            work.plan,
-            work.forecast,
-            work.tools,
-            resources=allowed,
-            keep_going=bool(getattr(args, "keep_going", False)),
-            again=args.always_make,
-        )
+        results, ran = carried_out(app, [work.stack], work, args)
     except StepError:
         share(app, work, {})  # what did not fail need not be made again elsewhere
         raise
     share(app, work, results)
-    app.listener(PhaseFinished("build", time.monotonic() - started))
-    _tell_times(app, work, Ran(ran, time.monotonic() - started, allowed.jobs))
-    _tell_skipped(app, work, results)
     if any(work.plan.steps[goal].kind != "assemble" for goal in work.plan.goals):
         return None
     image = named(app, work, results)
     history(app).add(work.forecast, ran, image.digest)
-    _remember(app, work, image, args)
-    _keep_to_size(app, work.stack)
+    from stackbuild.cli.sending import Sending
+
+    facts = {"name": f"{image.name}:latest", "digest": image.digest, "size": image.size}
+    remember(app, [app], [image], args, {**facts, "sending": Sending.of(work.stack).to_json()})
+    keep_to_size(app, [work.stack])
     return image
+
+
+def carried_out(
+    app: App, stacks: Sequence[Stack], work: Planned, args: Namespace, failed: dict[str, StackError] | None = None
+) -> tuple[Mapping[str, ActionResult], Mapping[str, float]]:
+    """Run what must run, and tell of it: results by step, and the seconds of each that ran.
+
+    stacks: whose work it is. failed: gets what fails, by step, instead of an error, if --keep-going is said.
+    """
+    from stackbuild.build.image import carry_out
+    from stackbuild.plan.estimate import Ran
+
+    if getattr(args, "fail_if_run", False):
+        forbid(work.forecast)
+    allowed = allowed_for(app, stacks[0], args)
+    started = time.monotonic()
+    app.listener(PhaseStarted("build"))
+    for path, origin in (one for stack in stacks for one in stack.overrides()):
+        app.listener(Note(f"{'.'.join(path)} is set by {origin}: this is not the image that the project describes"))
+    _tell_gaps(app, work)
+    results, ran = carry_out(
+        work.plan,
+        work.forecast,
+        work.tools,
+        resources=allowed,
+        keep_going=bool(getattr(args, "keep_going", False)),
+        again=args.always_make,
+        failed=failed,
+    )
+    app.listener(PhaseFinished("build", time.monotonic() - started))
+    _tell_times(app, work, Ran(ran, time.monotonic() - started, allowed.jobs))
+    _tell_skipped(app, work, results)
+    return results, ran
 
 
 def allowed_for(app: App, stack: Stack, args: Namespace) -> Resources:
@@ -151,12 +201,13 @@ def named(app: App, work: Work, results: Mapping[str, ActionResult]) -> BuiltIma
     return image
 
 
-def _keep_to_size(app: App, stack: Stack) -> None:
-    """See to build.max-cache-size. The image is made: that less could be freed is no reason to fail."""
-    from stackbuild.cli.keeping import keep_to_size
+def keep_to_size(app: App, stacks: Sequence[Stack]) -> None:
+    """See to build.max-cache-size, the largest that is said. The image is made: no failure here is one of the build."""
+    from stackbuild.cli.keeping import keep_to_size as prune
 
+    limits = [stack.build.max_cache_size for stack in stacks if stack.build.max_cache_size is not None]
     try:
-        gone = keep_to_size(app, stack.build.max_cache_size)
+        gone = prune(app, max(limits, default=None))
     except StackError as error:
         app.listener(Note(f"nothing was pruned: {error}", "warning"))
         return
@@ -182,7 +233,7 @@ def forbid(forecast: Forecast) -> None:
         )
 
 
-def _tell_times(app: App, work: Work, ran: Ran) -> None:
+def _tell_times(app: App, work: Planned, ran: Ran) -> None:
     """What ran, the chain that took longest, and what would have made it faster."""
     from stackbuild.plan.estimate import advice, critical_path
 
@@ -197,7 +248,7 @@ def _tell_times(app: App, work: Work, ran: Ran) -> None:
         app.listener(Note(f"faster with {sentence}"))
 
 
-def _tell_gaps(app: App, work: Work) -> None:
+def _tell_gaps(app: App, work: Planned) -> None:
     """Say once what the sandbox of this machine does not give, if a step will run in it."""
     if not any(o.state in ("run", "depends") and o.step.tree for o in work.forecast.outlooks.values()):
         return
@@ -207,7 +258,7 @@ def _tell_gaps(app: App, work: Work) -> None:
         app.listener(Note(f"steps run in the {app.sandbox} sandbox, which does not give: {'; '.join(gaps)}"))
 
 
-def _tell_skipped(app: App, work: Work, results: Mapping[str, ActionResult]) -> None:
+def _tell_skipped(app: App, work: Planned, results: Mapping[str, ActionResult]) -> None:
     """Say, when it is made, which packages of an image without scripts have scripts that nothing makes up for."""
     for id, result in results.items():
         if "skipped" not in result.facts or work.forecast.outlooks[id].state == "cached":
@@ -219,29 +270,25 @@ def _tell_skipped(app: App, work: Work, results: Mapping[str, ActionResult]) -> 
             app.listener(Note(f"{package} registers alternatives in a way that is not understood: {'; '.join(lines)}"))
 
 
-def _remember(app: App, work: Work, image: BuiltImage, args: Namespace) -> None:
-    """Keep what this build read, so that the next one can tell by `stat` that there is nothing to do."""
+def remember(
+    app: App, stacks: Iterable[App], images: Iterable[BuiltImage], args: Namespace, result: Mapping[str, Any]
+) -> None:
+    """Keep what a build of these stacks read, so that the next one can tell by `stat` that there is nothing to do."""
     from stackbuild.cli import fast
-    from stackbuild.cli.base_stack import all_below
-    from stackbuild.cli.sending import Sending
+    from stackbuild.cli.base_stack import by_name
     from stackbuild.lock.local import read_by
 
-    blobs = [Digest(layer["digest"]) for result in image.layers for layer in _layers(result)]
-    blobs += [manifest.digest for manifest in image.manifests]
-    stacks = [app, *all_below(app)]
+    blobs = [Digest(layer["digest"]) for image in images for one in image.layers for layer in _layers(one)]
+    blobs += [manifest.digest for image in images for manifest in image.manifests]
+    all_stacks = by_name(stacks).values()
     fast.remember(
         args,
         app.environ,
         started=app.started,
-        read=[file for one in stacks for file in (*read_by(one.stack()), *one.project_files.looked_at)],
-        written=[*(one.stack().lock_file for one in stacks), *(app.blobs.path(digest) for digest in blobs)],
-        variables=[name for one in stacks for name in one.stack().variables],
-        result={
-            "name": f"{image.name}:latest",
-            "digest": image.digest,
-            "size": image.size,
-            "sending": Sending.of(work.stack).to_json(),
-        },
+        read=[file for one in all_stacks for file in (*read_by(one.stack()), *one.project_files.looked_at)],
+        written=[*(one.stack().lock_file for one in all_stacks), *map(app.blobs.path, dict.fromkeys(blobs))],
+        variables=[name for one in all_stacks for name in one.stack().variables],
+        result=result,
     )
 
 

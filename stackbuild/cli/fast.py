@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from stackbuild.run.container import Container
 
 ONCE = (
-    "target",
     "secret",
     "to",
     "push",
@@ -41,16 +40,16 @@ def words(args: Namespace, environ: Mapping[str, str], more: Sequence[str] = ONC
 
     more: options that ask for more than the stamp can tell of.
     """
-    if len(getattr(args, "files", ())) > 1 or any(getattr(args, name, None) for name in more):
+    files = stack_files(args)
+    if files is None or any(getattr(args, name, None) for name in more):
         return None
     if any(getattr(args, name, None) is not None for name in ("update", "vendor")):  # [] and "" say something too
         return None
-    file = os.path.join(os.path.realpath("."), args.file or "stack.toml")
     overrides = sorted(f"{name}={value}" for name, value in environ.items() if name.startswith("STACKBUILD__"))
     return [
         "lock" if args.command == "lock" else "build",
         __version__,
-        file,
+        *files,
         *(args.profile or ()),
         "--set",
         *(args.sets or ()),
@@ -59,6 +58,24 @@ def words(args: Namespace, environ: Mapping[str, str], more: Sequence[str] = ONC
         str(paths.user_config(environ)),
         environ.get("STACKBUILD_SANDBOX", ""),
     ]
+
+
+def stack_files(args: Namespace) -> tuple[str, ...] | None:
+    """The stack files of a command line, in its order, absolute; None if a TARGET of it is a step."""
+    files = [os.path.abspath(file) for file in getattr(args, "files", ())]
+    for target in getattr(args, "target", ()):
+        if (file := stack_file(target)) is None:
+            return None
+        files.append(file)
+    return tuple(dict.fromkeys(files or [os.path.abspath(args.file or "stack.toml")]))
+
+
+def stack_file(word: str) -> str | None:
+    """The stack file that a word names, absolute; None if it names none."""
+    if word.endswith(".toml"):
+        return os.path.abspath(word)
+    file = os.path.abspath(os.path.join(word, "stack.toml"))
+    return file if word and os.path.isfile(file) else None
 
 
 def store_of(args: Namespace, environ: Mapping[str, str]) -> paths.StorePaths:
@@ -101,7 +118,11 @@ def run(args: Namespace, environ: Mapping[str, str]) -> int | None:
         return 0
     if args.command == "build":
         result = stamp.result
-        _note(args, f"{result['name']} is up to date")
+        for name in result.get("names") or [result["name"]]:
+            _note(args, f"{name} is up to date")
+        if "names" in result:
+            show(Said(result["text"], result["json"]), args.format)
+            return 0
         show(Built(result["name"], result["digest"], result["size"], ()), args.format)
         return 0
     container = _container(stamp, store_of(args, environ))
@@ -175,7 +196,7 @@ def remember(
     read: files that decide the build; one that changed since `started` may have been read before it changed, so
     there is no stamp then. written: what the build itself made or checked (the lock, blobs).
     """
-    said = words(args, environ, ("target",))  # whatever else was asked for, it is up to date now
+    said = words(args, environ, ())  # whatever else was asked for, it is up to date now
     if said is None:
         return
     before = stamps.take(read, environ, list(variables), dict(result))

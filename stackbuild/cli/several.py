@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stackbuild.core.errors import Hint, StackError, UsageError
-from stackbuild.core.events import PhaseFinished, PhaseStarted
+from stackbuild.cli.fast import stack_file
+from stackbuild.core.errors import Hint, HostError, StackError, StepError, UsageError
 
 if TYPE_CHECKING:
     from stackbuild.build.image import BuiltImage
     from stackbuild.build.scheduler import Tools
     from stackbuild.cli.building import Work
     from stackbuild.cli.wiring import App
+    from stackbuild.core.action import ActionResult
     from stackbuild.plan.forecast import Forecast
     from stackbuild.plan.graph import Plan
 
@@ -50,16 +51,9 @@ def stacks_of(app: App, args: Namespace) -> tuple[App, Namespace, Stacks]:
         for file, targets in files.items()
         for words in [Namespace(**{**vars(args), "file": file, "files": [file], "target": targets})]
     ]
+    app.family.several = True
     _by_name(stacks, rest)
     return app, args, stacks
-
-
-def stack_file(word: str) -> str | None:
-    """The stack file that a word names, absolute; None if it names none."""
-    path = Path(word)
-    if word.endswith(".toml"):
-        return os.path.abspath(path)
-    return os.path.abspath(path / "stack.toml") if word and (path / "stack.toml").is_file() else None
 
 
 def _by_name(stacks: Stacks, targets: Sequence[str]) -> None:
@@ -80,32 +74,41 @@ def _by_name(stacks: Stacks, targets: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Joined:
-    """The one plan of all stacks. works: by stack's name. goals: of each, ids of the plan."""
+    """The one plan of all stacks. works: by stack's name. names: a stack's own id of a step, "STACK:ID" -> the id
+    of the step of the plan that does this work."""
 
     works: Mapping[str, tuple[App, Work]]
     plan: Plan
-    goals: Mapping[str, tuple[str, ...]]
+    names: Mapping[str, str]
     tools: Tools
     forecast: Forecast
+
+    def own(self, name: str, id: str) -> str:
+        """The step of the plan that does the work of a stack's step."""
+        from stackbuild.plan.several import within
+
+        return self.names[within(name, id)]
+
+    def goals(self, name: str) -> tuple[str, ...]:
+        """The steps of the plan that a stack wants."""
+        return tuple(self.own(name, goal) for goal in self.works[name][1].plan.goals)
 
 
 def join(app: App, args: Namespace, stacks: Stacks) -> Joined:
     """Settle and lock each, then plan all of them together. Runs no step."""
     from stackbuild.build.several import several_tools
     from stackbuild.cli.base_stack import by_name
-    from stackbuild.cli.building import prepare
-    from stackbuild.plan.forecast import forecast
+    from stackbuild.cli.building import described, looked_up
     from stackbuild.plan.several import joined
 
     works = {}
     for one, words in stacks:
-        work = prepare(one, targets=words.target, again=args.always_make, locked=args.locked, args=words)
+        work = described(one, targets=words.target, locked=args.locked, args=words)
         works[work.stack.name] = one, work
-    plan, goals = joined({name: work.plan for name, (_, work) in works.items()})
+    plan, names = joined({name: work.plan for name, (_, work) in works.items()})
     below = {name: one.base_tools for name, one in by_name(one for one, _ in stacks).items() if name not in works}
-    tools = several_tools({**{name: work.tools for name, (_, work) in works.items()}, **below})
-    found = forecast(plan, tools.kinds, tools.cache.lookup, tools.cache.last, again=args.always_make)
-    return Joined(works, plan, goals, tools, found)
+    tools = several_tools({**{name: work.tools for name, (_, work) in works.items()}, **below}, names)
+    return Joined(works, plan, names, tools, looked_up(plan, tools, again=args.always_make))
 
 
 def plan_all(app: App, args: Namespace, stacks: Stacks) -> None:
@@ -155,25 +158,26 @@ class Outcomes:
 
 def build_all(app: App, args: Namespace, stacks: Stacks) -> None:
     """`build` of several stacks. With -k, what fails in one stops no other. Raises the first error at the end."""
-    if args.watch or any(place.partition(":")[0] in ("rootfs", "oci-archive", "docker-archive") for place in args.to):
-        raise UsageError("--watch and --to FILE are for one stack")
+    from stackbuild.cli.building import keep_to_size, metadata, remember, repaired
+
+    if any(place.partition(":")[0] in ("rootfs", "oci-archive", "docker-archive") for place in args.to):
+        raise UsageError("--to FILE is for one stack")
     app.workers.warm()
     made = join(app, args, stacks)
-    if getattr(args, "fail_if_run", False):
-        from stackbuild.cli.building import forbid
-
-        forbid(made.forecast)
-    results, failed = _carry_out(app, args, made)
-    outcomes = tuple(_outcome(name, args, made, results, failed) for name in made.works)
-    app.show(Outcomes(outcomes))
+    outcomes = repaired(app, made, lambda now: _build(app, args, now), lambda: join(app, args, stacks))
+    app.show(outcomes)
+    images = {one.name: one.image for one in outcomes.all if one.image}
     if args.metadata_file:
-        from stackbuild.cli.building import metadata
         from stackbuild.core.files import write_file
 
-        facts = {one.name: metadata(one.image) for one in outcomes if one.image}
+        facts = {name: metadata(image) for name, image in images.items()}
         write_file(Path(os.path.abspath(args.metadata_file)), _json(facts))
-    if errors := {id(one.error): one.error for one in outcomes if one.error}:
+    if errors := {id(one.error): one.error for one in outcomes.all if one.error}:
         raise next(iter(errors.values()))
+    if len(images) == len(stacks):
+        said = {"text": outcomes.to_text(), "json": outcomes.to_json(), "names": [f"{name}:latest" for name in images]}
+        remember(app, [one for one, _ in stacks], images.values(), args, said)
+    keep_to_size(app, [one.stack() for one, _ in stacks])
 
 
 def _json(value: Any) -> bytes:
@@ -182,41 +186,52 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, indent=2).encode() + b"\n"
 
 
-def _carry_out(app: App, args: Namespace, made: Joined) -> tuple[Mapping[str, Any], dict[str, StackError]]:
-    import time
+def _build(app: App, args: Namespace, made: Joined) -> Outcomes:
+    """Carry the plan out, and see to each stack's image. Raises HostError for what is damaged, also with -k."""
+    from stackbuild.cli.building import carried_out
+    from stackbuild.cli.remote_cache import share
 
-    from stackbuild.build.image import carry_out
-    from stackbuild.cli.building import allowed_for
-
-    allowed = allowed_for(app, next(iter(made.works.values()))[1].stack, args)
-    started = time.monotonic()
-    app.listener(PhaseStarted("build"))
     failed: dict[str, StackError] = {}
-    results, _ = carry_out(
-        made.plan, made.forecast, made.tools, resources=allowed,
-        keep_going=args.keep_going, again=args.always_make, failed=failed,
-    )  # fmt: skip
-    app.listener(PhaseFinished("build", time.monotonic() - started))
-    return results, failed
+    try:
+        stacks = [work.stack for _, work in made.works.values()]
+        results, ran = carried_out(app, stacks, made, args, failed)
+    except StepError:
+        for one, work in made.works.values():
+            share(one, work, {})  # what did not fail need not be made again elsewhere
+        raise
+    for error in failed.values():
+        if isinstance(error, HostError) and error.damaged:
+            raise error
+    return Outcomes(tuple(_outcome(name, args, made, results, ran, failed) for name in made.works))
 
 
 def _outcome(
-    name: str, args: Namespace, made: Joined, results: Mapping[str, Any], failed: Mapping[str, StackError]
+    name: str,
+    args: Namespace,
+    made: Joined,
+    results: Mapping[str, ActionResult],
+    ran: Mapping[str, float],
+    failed: Mapping[str, StackError],
 ) -> Outcome:
-    """Name and send the image of one stack."""
+    """Name, remember and send the image of one stack."""
     from stackbuild.cli.building import named, send
+    from stackbuild.cli.kinds import history
     from stackbuild.cli.remote_cache import share
+    from stackbuild.plan.forecast import Forecast
 
     app, work = made.works[name]
-    goals = made.goals[name]
+    goals = made.goals(name)
     if any(goal not in results for goal in goals):
         needed = made.plan.needed_by(goals)
         return Outcome(name, error=next(error for step, error in failed.items() if step in needed))
+    own = {id: made.own(name, id) for id in work.plan.steps}
+    forecast = Forecast({id: made.forecast.outlooks[done] for id, done in own.items()})
     work = replace(work, plan=replace(made.plan, goals=goals), forecast=made.forecast)
     share(app, work, results)
     if any(made.plan.steps[goal].kind != "assemble" for goal in goals):
         return Outcome(name)
     image = named(app, work, results)
+    history(app).add(forecast, {id: ran[done] for id, done in own.items() if done in ran}, image.digest)
     try:
         return Outcome(name, image, sent=send(app, work.stack, image, args.to, push=args.push))
     except StackError as error:

@@ -29,7 +29,7 @@ class Changes:
         """failed: the round did not come to its end, so what an earlier one read and the folder itself count, too."""
         files, self._written = _files_of(app)
         if failed:
-            files |= {str(app.project_file.parent), *(before.files if before else ())}
+            files |= {*map(os.path.dirname, files), *(before.files if before else ())}
         self.files: tuple[str, ...] = tuple(sorted(files))
         self._before = {file: signature(file) for file in self.files}
         # What was saved while the round ran may have been read before it was.
@@ -60,18 +60,21 @@ class Changes:
 
 
 def _files_of(app: App) -> tuple[set[str], set[str]]:
-    """What a round read, as far as it came, and what of it the round writes itself."""
-    known = app.__dict__
-    read: set[Path] = {app.project_file}
+    """What a round read of all its stacks, as far as it came, and what of it the round writes itself."""
+    from stackbuild.cli.wiring import DEFAULT_FILE
+
+    read: set[Path] = set()
     written: set[Path] = set()
-    if "_stack" in known:
-        stack = app.stack()
-        read.update(_read_by(stack))
-        written.add(stack.lock_file)
-    else:  # it could not be settled: a recipe or profile beside the stack file may mend it
-        read.update(_beside(app.project_file.parent))
-    if "project_files" in known:
-        read.update(app.project_files.looked_at)
+    for one in (*app.family.apps.values(), *(() if app.family.several else (app,))):
+        known, file = one.__dict__, Path(os.path.abspath(one.args.file or DEFAULT_FILE))
+        read.add(file)
+        if "_stack" in known:
+            read.update(_read_by(one.stack()))
+            written.add(one.stack().lock_file)
+        else:  # it could not be settled: a recipe or profile beside the stack file may mend it
+            read.update(_beside(file.parent))
+        if "project_files" in known:
+            read.update(one.project_files.looked_at)
     return set(map(str, read | written)), set(map(str, written))
 
 

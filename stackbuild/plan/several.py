@@ -10,15 +10,17 @@ from stackbuild.plan.sharing import shared
 from stackbuild.plan.step import Step, stack_of
 
 
-def joined(plans: Mapping[str, Plan]) -> tuple[Plan, dict[str, tuple[str, ...]]]:
-    """One plan of all, ids "STACK:ID", and for each stack the ids of its goals. plans: by the name of the stack."""
+def joined(plans: Mapping[str, Plan]) -> tuple[Plan, dict[str, str]]:
+    """One plan of all, ids "STACK:ID", and for the id of each stack's step the id of the step that does its work.
+
+    plans: by the name of the stack."""
     steps: dict[str, Step] = {}
     for name, plan in plans.items():
         for step in of_stack(name, plan).order():
             steps.setdefault(step.id, step)  # a base stack's steps are in the plan of each stack on it
     kept, names = shared([*steps.values()])
-    goals = {name: tuple(names[within(name, goal)] for goal in plan.goals) for name, plan in plans.items()}
-    return Plan.of(kept, dict.fromkeys(goal for wanted in goals.values() for goal in wanted)), goals
+    goals = dict.fromkeys(names[within(name, goal)] for name, plan in plans.items() for goal in plan.goals)
+    return Plan.of(kept, goals), names
 
 
 def of_stack(name: str, plan: Plan) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -66,3 +67,54 @@ def test_a_step_of_one_of_them(stacks: Stackbuild) -> None:
     assert "for one stack" in stacks("-f", "one/stack.toml", "-f", "two/stack.toml", "up", code=2).err
     (stacks.folder / "two/stack.toml").write_text((stacks.folder / "one/stack.toml").read_text())
     assert "two stacks are called `one`" in stacks("plan", "one", "two", code=2).err
+
+
+def test_nothing_changed_returns_by_stat_alone_and_each_stack_has_its_history(stacks: Stackbuild) -> None:
+    first = stacks("build", "one", "two", "--format", "json")
+    again = stacks("build", "two/stack.toml", "one", "--format", "json")
+    assert "=> build" in again.err, "another command line"
+    same = stacks("build", "one", "two", "--format", "json", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert same.out == first.out and "note: one:latest is up to date" in same.err
+    heavy = ("pydantic", "networkx", "jinja2", "tomllib", "stackbuild.plan", "stackbuild.stack")
+    assert not [line for line in same.err.splitlines() if line.rpartition("|")[2].strip().startswith(heavy)]
+    assert "the last build" in stacks("-f", "two/stack.toml", "explain", "copy/site").out
+    shared = stacks("-f", "two/stack.toml", "explain", "stages.b/files/gen").out
+    assert "the last build" in shared, shared
+    edit = stacks.folder / "two/stack.toml"
+    edit.write_text(edit.read_text().replace('content = "same"', 'content = "other"'))
+    assert "never built" not in stacks("plan", "two").out, "what another stack's step did for it is remembered"
+    assert "=> build" in stacks("build", "one", "two").err
+
+
+def test_a_damaged_blob_is_found_on_use_and_made_again(stacks: Stackbuild) -> None:
+    digests = stacks("build", "one", "two").out
+    blobs = [path for path in (stacks.store / "images/blobs/sha256").iterdir() if path.stat().st_size > 100_000]
+    assert blobs, "busybox is in one"
+    for path in blobs:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    for trees in stacks.store.glob("rootfs.v*"):
+        shutil.rmtree(trees)
+    for name in ("one", "two"):
+        file = stacks.folder / name / "stack.toml"
+        more = '\n[[layer]]\nname = "more"\nrun = ["cat /bin/busybox > /copy"]\n[image]\n'
+        file.write_text(file.read_text().replace("\n[image]\n", more, 1))
+    mended = stacks("build", "-k", "one", "two")
+    assert "is dropped" in mended.err and mended.out.count("sha256:") == 2 and mended.out != digests
+    fresh = stacks.at(store=stacks.store.parent / "other")
+    assert fresh("build", "one", "two").out == mended.out
+
+
+def test_the_store_is_kept_to_the_largest_size_that_is_said(stacks: Stackbuild) -> None:
+    stacks("build", "one", "two")
+    for name, size in (("one", "1MiB"), ("two", "2GiB")):
+        file = stacks.folder / name / "stack.toml"
+        file.write_text(file.read_text() + f'\n[build]\nmax-cache-size = "{size}"\n')
+    (stacks.folder / "one/site/index.html").write_text("changed\n")
+    assert "freed" not in stacks("build", "one", "two").err
+    (stacks.folder / "two/stack.toml").write_text(
+        (stacks.folder / "two/stack.toml").read_text().replace('"2GiB"', '"1MiB"')
+    )
+    (stacks.folder / "one/site/index.html").write_text("changed again\n")
+    assert "as build.max-cache-size asks" in stacks("build", "one", "two").err

@@ -87,6 +87,29 @@ def test_build_goes_on_after_a_mistake_and_ends_with_ctrl_c(world: Stackbuild, t
     assert code == 130 and "Traceback" not in said.path.read_text()
 
 
+def test_several_stacks_are_watched_together(world: Stackbuild, tmp_path: Path) -> None:
+    write_tiny(world.folder / "base", "base")
+    write_tiny(world.folder / "other", "other")
+    (world.folder / "app").mkdir()
+    (world.folder / "app/stack.toml").write_text('[stack]\nname = "app"\n[base]\nstack = "../base"\n')
+    said = Said(tmp_path)
+    child = start(world, said, "build", "--watch", "app", "other")
+    try:
+        said("watching ")
+        (world.folder / "base/site/index.html").write_text("saved\n")  # of a stack that only another one names
+        said("base/site/index.html has changed")
+        said("=> image app", 2)
+        good = (world.folder / "other/stack.toml").read_text()
+        (world.folder / "other/stack.toml").write_text(good + "\n[imgae]\n")
+        said("unknown key `imgae`")
+        (world.folder / "other/stack.toml").write_text(good)
+        said("=> image other", 3)
+    finally:
+        child.send_signal(signal.SIGINT)
+        code = child.wait(timeout=40)
+    assert code == 130 and "Traceback" not in said.path.read_text()
+
+
 def test_what_cannot_be_watched_is_refused(world: Stackbuild) -> None:
     write_tiny(world.folder)
     assert "--watch stays in the foreground" in world("up", "-d", "--watch", code=2).err

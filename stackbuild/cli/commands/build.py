@@ -44,20 +44,7 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(app: App, args: Namespace) -> int | None:
-    from stackbuild.cli.several import stacks_of
-
-    app, args, several = stacks_of(app, args)
-    if several:
-        from stackbuild.cli.several import build_all, plan_all
-
-        (plan_all if args.dry_run else build_all)(app, args, several)
-        return None
-    if args.dry_run:
-        from stackbuild.cli.commands import plan
-
-        plan.run(app, args)
-        return None
-    if args.watch:
+    if args.watch and not args.dry_run:
         from stackbuild.cli.watching import again_and_again
 
         again_and_again(app, args, lambda now: _once(now, args))
@@ -66,6 +53,20 @@ def run(app: App, args: Namespace) -> int | None:
 
 
 def _once(app: App, args: Namespace) -> None:
+    from stackbuild.cli.several import build_all, plan_all, stacks_of
+
+    app, args, several = stacks_of(app, args)
+    if several:
+        (plan_all if args.dry_run else build_all)(app, args, several)
+    elif args.dry_run:
+        from stackbuild.cli.commands import plan
+
+        plan.run(app, args)
+    else:
+        _one(app, args)
+
+
+def _one(app: App, args: Namespace) -> None:
     from stackbuild.cli.building import build, prepare, send
     from stackbuild.cli.results import Built
 
