@@ -16,7 +16,7 @@ from stackbuild.lock.local import bring, differences
 from stackbuild.lock.lock import FORMAT, Lock, LockedArchive, LockedPackage, LockedRemoval, PlatformLock
 from stackbuild.lock.requests import answers, digest, moved_below, puts_on_base
 from stackbuild.lock.sources import find_sources
-from stackbuild.packages.ecosystem import Ecosystem, Question, Resolution, ecosystem
+from stackbuild.packages.ecosystem import Choice, Ecosystem, Question, Resolution, ecosystem
 from stackbuild.packages.fetch import Fetcher
 from stackbuild.packages.local import PROJECT
 from stackbuild.packages.pin import Pin
@@ -120,20 +120,8 @@ def _platform(
         return PlatformLock()
     if stack.base.scratch and not stack.packages.install:
         return PlatformLock()
+    question, sources = question_of(stack, platform, base, fetcher, root)
     family = _family(stack)
-    status = _status(base, stack)
-    sources = _sources(stack, base, fetcher, root)
-    question = Question(
-        requests=tuple(stack.packages.install),
-        architecture=family.architecture(platform),
-        variant=stack.base.variant if stack.base.distro else "",
-        recommends=bool(stack.packages.recommends),
-        status=status,
-        pins=_pins(stack, base),
-        upgrade=bool(stack.packages.upgrade) and base is not None,
-        allow_remove=tuple(stack.packages.allow_remove),
-        files=bring(stack, fetcher),
-    )
     try:
         result = _ask(family, question, _keep(before, move), sources, fetcher, clock)
     except StackError as error:
@@ -143,6 +131,37 @@ def _platform(
         fetcher.listener(Note(note))
     found = to_lock(result, base.digest if base else None)
     return replace(found, base_image=str(stack.base.image or f"stack:{stack.base.stack}")) if base else found
+
+
+def question_of(
+    stack: Stack, platform: str, base: BaseTree | BaseStack | None, fetcher: Fetcher, root: Path = Path("/")
+) -> tuple[Question, list[Source]]:
+    """What a stack asks for a platform, and of which sources. Raises UsageError."""
+    status = _status(base, stack)
+    sources = _sources(stack, base, fetcher, root)
+    question = Question(
+        requests=tuple(stack.packages.install),
+        architecture=_family(stack).architecture(platform),
+        variant=stack.base.variant if stack.base.distro else "",
+        recommends=bool(stack.packages.recommends),
+        status=status,
+        pins=_pins(stack, base),
+        upgrade=bool(stack.packages.upgrade) and base is not None,
+        allow_remove=tuple(stack.packages.allow_remove),
+        files=bring(stack, fetcher),
+    )
+    return question, sources
+
+
+def choices_of(
+    stack: Stack, platform: str, locked: PlatformLock, name: str, fetcher: Fetcher, bases: Bases | None
+) -> tuple[Choice, ...]:
+    """Over what the lock of a stack (or stage) has a package, by the indexes that the fetcher has. Raises StackError."""
+    base = bases(platform, False) if bases and stack.base.kind in ("image", "stack") else None
+    question, sources = question_of(stack, platform, base, fetcher)
+    versions = {p.name: p.version for p in locked.packages}
+    parents = [p.name for p in locked.packages if name in (*p.depends, *p.pre_depends)]
+    return _family(stack).choices(name, versions, parents, question, sources, fetcher)
 
 
 def _sources(stack: Stack, base: BaseTree | BaseStack | None, fetcher: Fetcher, root: Path) -> list[Source]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import posixpath
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock, by_place
+from stackbuild.packages.ecosystem import Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,11 @@ class Chain:
 
 @dataclass(frozen=True)
 class Why:
-    """What `why` shows: a chain for each platform that has the package."""
+    """What `why` shows: a chain for each platform that has the package. choices: by the chain's platform."""
 
     name: str
     chains: tuple[Chain, ...]
+    choices: Mapping[str, tuple[Choice, ...]] = field(default_factory=dict)
 
     def to_text(self) -> str:
         lines: list[str] = []
@@ -48,6 +50,7 @@ class Why:
             if others:
                 more = f" and {len(others) - 8} more" if len(others) > 8 else ""
                 lines.append(f"also needed by {', '.join(others[:8])}{more}")
+            lines += [_sentence(self.name, choice) for choice in self.choices.get(chain.platform, ())]
         return "\n".join(lines)
 
     def to_json(self) -> Any:
@@ -61,10 +64,18 @@ class Why:
                     "chain": [{"name": p.name, "version": p.version} for p in c.packages],
                     "links": list(c.kinds),
                     "parents": list(c.parents),
+                    "choices": [asdict(choice) for choice in self.choices.get(c.platform, ())],
                 }
                 for c in self.chains
             ],
         }
+
+
+def _sentence(name: str, choice: Choice) -> str:
+    """What a choice was between, in a line."""
+    more = f" and {len(choice.over) - 6} more" if len(choice.over) > 6 else ""
+    of = f" of {choice.by}" if choice.by else ""
+    return f"{choice.need}{of}: {name} chosen over {', '.join(choice.over[:6])}{more}, because {choice.why}"
 
 
 def why(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -69,6 +69,19 @@ class Question:
     files: Mapping[str, Sequence[LocalFile]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A need that a package meets and others could have met. by: who needs it, "" is the user; need: in its words.
+
+    over: the others, in the order in which they would have been tried. why: a sentence without a capital.
+    """
+
+    by: str
+    need: str
+    over: tuple[str, ...]
+    why: str
+
+
 class Ecosystem(Protocol):
     """A family of distributions: its sources, indexes, solver rules and waves."""
 
@@ -82,6 +95,20 @@ class Ecosystem(Protocol):
         self, question: Question, sources: Sequence[Source], fetcher: Fetcher, clock: Clock | None = None
     ) -> Resolution:
         """Raises ResolutionError, NetworkError, UsageError."""
+
+    def choices(
+        self,
+        name: str,
+        locked: Mapping[str, str],
+        parents: Collection[str],
+        question: Question,
+        sources: Sequence[Source],
+        fetcher: Fetcher,
+    ) -> tuple[Choice, ...]:
+        """Over what the answer `locked` (name -> version) to the question has `name`. parents: who needs it.
+
+        Raises NetworkError, UsageError.
+        """
 
 
 ECOSYSTEMS = {"debian": "deb", "ubuntu": "deb"}

@@ -81,3 +81,31 @@ def test_an_update_of_one_name_moves_it_and_what_it_needs(
     said = stackbuild("lock", "--update", name).out
     assert versions(folder) == before | moved, said
     assert all(f"{n} 1.0 → {version}" in said for n, version in moved.items())
+
+
+def test_why_tells_over_what_a_package_was_chosen(made: Archive, stackbuild: Stackbuild) -> None:
+    for name in ("exim", "postfix", "msmtp"):
+        made.package(name, provides="agent")
+    made.package("mailx", depends="exim | agent")
+    made.package("clock", depends="postfix")
+    made.publish()
+    stack_of(made, stackbuild.folder, ["mailx"])
+    stackbuild("lock")
+    made.asked.clear()
+    first = "exim | agent of mailx: exim chosen over msmtp, postfix, because it is the first alternative"
+    assert stackbuild("why", "exim").out.splitlines() == ["mailx 1.0 (asked for)", "└─ depends exim 1.0", first]
+    assert made.asked == []
+    assert stackbuild("why", "mailx").out == "mailx 1.0 (asked for)\n"
+    stack_of(made, stackbuild.folder, ["mailx", "exim-"])
+    stackbuild("lock")
+    last = "exim | agent of mailx: msmtp chosen over exim, postfix, because `exim-` keeps exim out"
+    assert stackbuild("why", "msmtp").out.splitlines()[-1] == last
+    stack_of(made, stackbuild.folder, ["clock", "mailx"])
+    stackbuild("lock")
+    last = "exim | agent of mailx: postfix chosen over exim, msmtp, because clock needs it anyway (postfix)"
+    found = stackbuild("why", "postfix")
+    assert found.out.splitlines()[-1] == last
+    (choice,) = json.loads(stackbuild("why", "postfix", "--format", "json").out)["chains"][0]["choices"]
+    assert choice["over"] == ["exim", "msmtp"] and choice["by"] == "mailx"
+    away = stackbuild("--store", stackbuild.folder / "empty", "why", "postfix")
+    assert "over what it was chosen cannot be told" in away.err and away.out.startswith("clock 1.0 (asked for)")

@@ -1,4 +1,4 @@
-"""`stackbuild why PACKAGE`: the chain that pulls a package in, from the lock alone."""
+"""`stackbuild why PACKAGE`: the chain that pulls a package in, and over what it was chosen; fetches nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
     from stackbuild.lock.lock import Lock
+    from stackbuild.lock.why import Why
+    from stackbuild.packages.ecosystem import Choice
     from stackbuild.stack.stack import Stack
 
 
@@ -18,6 +20,8 @@ def options(parser: ArgumentParser) -> None:
 
 def run(app: App, args: Namespace) -> None:
     from stackbuild.cli.base_stack import bases_of
+    from dataclasses import replace
+
     from stackbuild.core.errors import Hint, UsageError
     from stackbuild.core.events import Note
     from stackbuild.lock.requests import answers
@@ -31,7 +35,34 @@ def run(app: App, args: Namespace) -> None:
     known = {text: one for text, one in below.items() if one is not None}
     if not answers(lock, stack, known):
         app.listener(Note(f"{stack.lock_file.name} is stale: the answer is about what it holds", "warning"))
-    app.show(why(lock, args.package, _asked(stack), _below(app)))
+    found = why(lock, args.package, _asked(stack), _below(app))
+    app.show(replace(found, choices=_choices(app, stack, lock, found)))
+
+
+def _choices(app: App, stack: Stack, lock: Lock, found: Why) -> dict[str, tuple[Choice, ...]]:
+    """Over what the package was chosen, by the indexes in the store; what is missing for that is said, not fetched."""
+    from functools import partial
+
+    from stackbuild.cli.locking import bases
+    from stackbuild.cli.network import fetcher
+    from stackbuild.core.errors import StackError
+    from stackbuild.core.events import Note
+    from stackbuild.lock.lock import by_place
+    from stackbuild.lock.resolve import choices_of
+
+    app.args.offline = True
+    stores, choices = fetcher(app), {}
+    for chain in found.chains:
+        platform, _, stage = chain.platform.partition(" stage ")
+        locked = by_place(lock).get(chain.platform)
+        if locked is None:  # of a stack below
+            continue
+        one = stack.stages[stage] if stage else stack
+        try:
+            choices[chain.platform] = choices_of(one, platform, locked, found.name, stores, partial(bases, app)(one))
+        except StackError as error:
+            app.listener(Note(f"over what it was chosen cannot be told: {error.what}"))
+    return choices
 
 
 def _asked(stack: Stack) -> list[str]:

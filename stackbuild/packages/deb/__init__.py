@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,8 @@ from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.events import Listener
 
 if TYPE_CHECKING:
-    from stackbuild.packages.ecosystem import Question, Resolution
+    from stackbuild.packages.deb.local import LocalPackages
+    from stackbuild.packages.ecosystem import Choice, Question, Resolution
     from stackbuild.packages.fetch import Fetcher
     from stackbuild.packages.source import Source
 
@@ -53,12 +54,34 @@ class Deb:
         from stackbuild.packages.deb.repository import open_repositories
         from stackbuild.packages.deb.resolver import resolve
 
-        local = None
-        if question.files:
-            from stackbuild.packages.deb.local import read
-
-            local = read(question.requests, question.files, question.architecture, fetcher)
+        local = _local(question, fetcher)
         return resolve(question, open_repositories(sources, question.architecture, fetcher, clock), local)
+
+    def choices(
+        self,
+        name: str,
+        locked: Mapping[str, str],
+        parents: Collection[str],
+        question: Question,
+        sources: Sequence[Source],
+        fetcher: Fetcher,
+    ) -> tuple[Choice, ...]:
+        from stackbuild.packages.deb.choices import choices
+        from stackbuild.packages.deb.repository import open_repositories
+        from stackbuild.packages.deb.resolver import catalogue_of, pairs_of
+
+        repositories = open_repositories(sources, question.architecture, fetcher)
+        catalogue, _ = catalogue_of(question, pairs_of(repositories, _local(question, fetcher)))
+        return choices(name, locked, parents, catalogue, question)
+
+
+def _local(question: Question, fetcher: Fetcher) -> LocalPackages | None:
+    """The project's own package files, if the question names some."""
+    if not question.files:
+        return None
+    from stackbuild.packages.deb.local import read
+
+    return read(question.requests, question.files, question.architecture, fetcher)
 
 
 ECOSYSTEM = Deb()

@@ -34,14 +34,25 @@ def resolve(question: Question, repositories: Sequence[Repository], local: Local
 
     Raises ResolutionError, UsageError.
     """
+    return resolve_indexes(question, pairs_of(repositories, local), local.asked if local else {})
+
+
+def pairs_of(repositories: Sequence[Repository], local: LocalPackages | None) -> list[tuple[Index, Archive]]:
+    """The indexes with their archives as pins see them, in the order of the sources; the project's files last."""
     pairs = [
         (index, replace(r.archive, component=component, site=_site(r.source.url), pin=r.source.priority))
         for r in repositories
         for index, component in zip(r.indexes, r.components, strict=True)
     ]
-    if local is not None:
-        pairs.append((local.index, PROJECT))
-    return resolve_indexes(question, pairs, local.asked if local else {})
+    return [*pairs, (local.index, PROJECT)] if local is not None else pairs
+
+
+def catalogue_of(
+    question: Question, pairs: Sequence[tuple[Index, Archive]]
+) -> tuple[Catalogue, tuple[Package, ...]]:
+    """All that can be had, under the question's pins and holds; and all that its base image holds."""
+    status, everything = installed(question.status) if question.status else (None, ())
+    return Catalogue(question.architecture, pairs, status, Policy(question.pins), held(question.status)), everything
 
 
 def _site(url: str) -> str:
@@ -53,9 +64,8 @@ def resolve_indexes(
     question: Question, pairs: Sequence[tuple[Index, Archive]], files: Mapping[str, Sequence[Key]] | None = None
 ) -> Resolution:
     """As resolve(), from indexes with their archives, in the order of the sources. files: as for answer()."""
-    status, everything = installed(question.status) if question.status else (None, ())
+    catalogue, everything = catalogue_of(question, pairs)
     there = tuple(p for p in everything if p.architecture in (question.architecture, "all"))
-    catalogue = Catalogue(question.architecture, pairs, status, Policy(question.pins), held(question.status))
     kept = Kept(catalogue, question.keep or {})
     asked = answer(catalogue, question.variant, question.requests, files)
     if question.keep and kept.let_go(asked.wanted, question.recommends):
