@@ -156,7 +156,7 @@ def question_of(
 def choices_of(
     stack: Stack, platform: str, locked: PlatformLock, name: str, fetcher: Fetcher, bases: Bases | None
 ) -> tuple[Choice, ...]:
-    """Over what the lock of a stack (or stage) has a package, by the indexes that the fetcher has. Raises StackError."""
+    """Over what the lock of a stack (or stage) has a package, by the indexes of the fetcher. Raises StackError."""
     base = bases(platform, False) if bases and stack.base.kind in ("image", "stack") else None
     question, sources = question_of(stack, platform, base, fetcher)
     versions = {p.name: p.version for p in locked.packages}

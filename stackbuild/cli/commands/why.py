@@ -19,9 +19,9 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(app: App, args: Namespace) -> None:
-    from stackbuild.cli.base_stack import bases_of
     from dataclasses import replace
 
+    from stackbuild.cli.base_stack import bases_of
     from stackbuild.core.errors import Hint, UsageError
     from stackbuild.core.events import Note
     from stackbuild.lock.requests import answers

@@ -35,9 +35,7 @@ def choices(
     )
 
 
-def _groups(
-    there: Mapping[str, Package], parents: Collection[str], question: Question
-) -> Iterator[tuple[str, Group]]:
+def _groups(there: Mapping[str, Package], parents: Collection[str], question: Question) -> Iterator[tuple[str, Group]]:
     """Who needs something, and what: the user's own alternatives first."""
     for request in question.requests:
         if len(request.terms) > 1:
@@ -52,9 +50,7 @@ def _groups(
 class _Reasons:
     """Why one package was taken for a need."""
 
-    def __init__(
-        self, taken: Package, there: Mapping[str, Package], catalogue: Catalogue, question: Question
-    ) -> None:
+    def __init__(self, taken: Package, there: Mapping[str, Package], catalogue: Catalogue, question: Question) -> None:
         self._taken, self._there, self._catalogue = taken, there, catalogue
         self._asked = {term.name: r.text for r in question.requests for term in r.terms if not r.forbid}
         self._forbidden = {r.name: r.text for r in question.requests if r.forbid}

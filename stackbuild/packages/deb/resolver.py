@@ -47,9 +47,7 @@ def pairs_of(repositories: Sequence[Repository], local: LocalPackages | None) ->
     return [*pairs, (local.index, PROJECT)] if local is not None else pairs
 
 
-def catalogue_of(
-    question: Question, pairs: Sequence[tuple[Index, Archive]]
-) -> tuple[Catalogue, tuple[Package, ...]]:
+def catalogue_of(question: Question, pairs: Sequence[tuple[Index, Archive]]) -> tuple[Catalogue, tuple[Package, ...]]:
     """All that can be had, under the question's pins and holds; and all that its base image holds."""
     status, everything = installed(question.status) if question.status else (None, ())
     return Catalogue(question.architecture, pairs, status, Policy(question.pins), held(question.status)), everything
