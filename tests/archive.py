@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import shutil
+import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +22,7 @@ from typing import Any
 from tests.machine import need, run
 
 ARCHITECTURES = "amd64"
+SHA256 = [word for name in ("MD5", "SHA1", "SHA512") for word in ("-o", f"APT::FTPArchive::{name}=false")]
 
 
 @dataclass
@@ -27,6 +31,7 @@ class Archive:
 
     faults: part of a path -> "refuse" (503), "truncate" (half of the body, full length announced),
     "lie" (as long, other bytes), "missing" (404). asked: every path that was requested.
+    login: "user:password" that it asks for. logins: what came with each request. moved: where it redirects to.
     """
 
     folder: Path
@@ -36,6 +41,9 @@ class Archive:
     asked: list[str] = field(default_factory=list)
     architectures: tuple[str, ...] = (ARCHITECTURES,)
     others: list[Path] = field(default_factory=list)  # homes of gpg whose agents end with the archive
+    login: str = ""
+    moved: str = ""
+    logins: list[str] = field(default_factory=list)
 
     @property
     def key(self) -> Path:
@@ -77,11 +85,20 @@ class Archive:
         return deb
 
     def publish(
-        self, *, valid_for: float = 86400, signed: bool = True, suite: str = "bookworm", pool: str = "pool"
+        self,
+        *,
+        valid_for: float = 86400,
+        signed: bool = True,
+        suite: str = "bookworm",
+        pool: str = "pool",
+        compression: Sequence[str] = ("", ".xz"),
+        by_hash: bool = False,
+        fields: str = "",
     ) -> None:
         """Write a suite's indexes, Release and InRelease. valid_for: seconds from now, negative for an expired one.
 
-        pool: the folder that holds the suite's packages.
+        pool: the folder that holds the suite's packages. compression: suffixes of the index files. by_hash: these are there by their
+        hash alone. fields: more of Release.
         """
         need("apt-ftparchive")
         top = self.folder / f"dists/{suite}"
@@ -90,11 +107,10 @@ class Archive:
             index = top / f"main/binary-{architecture}"
             index.mkdir(parents=True)
             packages = subprocess.run(
-                ["apt-ftparchive", "-a", architecture, "packages", pool],
+                ["apt-ftparchive", "-a", architecture, *SHA256, "packages", pool],
                 cwd=self.folder, check=True, capture_output=True,
             )  # fmt: skip
-            (index / "Packages").write_bytes(packages.stdout)
-            run([need("xz"), "-k", index / "Packages"])
+            compressed(index / "Packages", packages.stdout, compression)
         now = time.time()
         says = {
             "Origin": "Test",
@@ -107,13 +123,43 @@ class Archive:
         }
         options = [word for key, value in says.items() for word in ("-o", f"APT::FTPArchive::Release::{key}={value}")]
         release = subprocess.run(["apt-ftparchive", *options, "release", top], check=True, capture_output=True)
-        until = f"Valid-Until: {formatdate(now + valid_for, usegmt=True)}\n"
-        (top / "Release").write_bytes(until.encode() + release.stdout)
+        fields += f"Valid-Until: {formatdate(now + valid_for, usegmt=True)}\n"
+        fields += "Acquire-By-Hash: yes\n" if by_hash else ""
+        (top / "Release").write_bytes(fields.encode() + release.stdout)
         self.sign(top) if signed else None
+        for plain in top.rglob("Packages") if "" not in compression else ():
+            plain.unlink()  # as in real archives: the Release lists it all the same
+        for file in top.rglob("Packages*") if by_hash else ():
+            (file.parent / "by-hash/SHA256").mkdir(parents=True, exist_ok=True)
+            file.rename(file.parent / "by-hash/SHA256" / hashlib.sha256(file.read_bytes()).hexdigest())
 
-    def sign(self, top: Path) -> None:
+    def publish_flat(self, suffix: str) -> None:
+        """Indexes and Release beside each other, at the root."""
+        shutil.rmtree(self.folder / "dists", ignore_errors=True)
+        ftparchive = partial(subprocess.run, cwd=self.folder, check=True, capture_output=True)
+        for old in self.folder.glob("Packages*"):
+            old.unlink()
+        compressed(
+            self.folder / "Packages", ftparchive([need("apt-ftparchive"), *SHA256, "packages", "pool"]).stdout, [suffix]
+        )
+        (self.folder / "Release").unlink(missing_ok=True)
+        (self.folder / "Release").write_bytes(ftparchive(["apt-ftparchive", "release", "."]).stdout)
+        self.sign(self.folder)
+        if suffix:
+            (self.folder / "Packages").unlink()
+
+    def sign(self, top: Path, by: Archive | None = None, *words: str) -> None:
+        """Sign a Release, with the key of another archive if need be. words: more options of gpg."""
         (top / "InRelease").unlink(missing_ok=True)
-        run([*self.gpg, "--clear-sign", "-o", top / "InRelease", top / "Release"])
+        run([*(by or self).gpg, *words, "--clear-sign", "-o", top / "InRelease", top / "Release"])
+
+    def new_home(self, folder: Path, *words: str, until: str = "0") -> Archive:
+        """The same archive with another key; until: when it expires; words: more options of gpg."""
+        folder.mkdir(mode=0o700)
+        self.others.append(folder)
+        made = replace(self, gnupg=folder)
+        new_key(made, *words, until=until)
+        return made
 
     @property
     def gpg(self) -> list[str]:
@@ -129,6 +175,24 @@ class Archive:
 
 
 @contextmanager
+def served(made: Archive, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """An archive on a free port, by https under the name localhost if `tls` is given: the URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, made, directory=str(made.folder)))
+    server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *words: None  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"https://localhost:{server.server_port}" if tls else f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(timeout=10)
+
+
+@contextmanager
 def archive(folder: Path) -> Iterator[Archive]:
     """A new, empty archive with a key of its own, served until the context ends."""
     gnupg = folder / "gnupg"
@@ -136,24 +200,27 @@ def archive(folder: Path) -> Iterator[Archive]:
     made = Archive(folder / "archive", gnupg)
     made.folder.mkdir()
     new_key(made)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, made, directory=str(made.folder)))
-    made.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     try:
-        yield made
+        with served(made) as made.url:
+            yield made
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(timeout=10)
         for home in {gnupg, *made.others}:
             subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], stderr=subprocess.DEVNULL, check=False)
 
 
-def new_key(made: Archive) -> None:
+def compressed(file: Path, data: bytes, suffixes: Sequence[str]) -> None:
+    """Write a file, and each of these forms of it, with the programs that archives are made with."""
+    file.write_bytes(data)
+    programs = {".xz": "xz", ".gz": "gzip", ".zst": "zstd", ".lz4": "lz4", ".bz2": "bzip2", ".lzma": "xz"}
+    for suffix in filter(None, suffixes):
+        words = [need(programs[suffix]), "-c", *(["--format=lzma"] if suffix == ".lzma" else [])]
+        Path(f"{file}{suffix}").write_bytes(subprocess.run(words, input=data, check=True, capture_output=True).stdout)
+
+
+def new_key(made: Archive, *words: str, until: str = "0") -> None:
     """Make a signing key without a passphrase and export its public half."""
-    words = ["--pinentry-mode", "loopback", "--passphrase", "", "--quick-generate-key", "Test <test@example.com>"]
-    run([*made.gpg, *words, "ed25519", "sign", "0"])
+    silent = ["--pinentry-mode", "loopback", "--passphrase", ""]
+    run([*made.gpg, *silent, *words, "--quick-generate-key", "Test <test@example.com>", "ed25519", "sign", until])
     run([*made.gpg, "--export", "-o", made.key])
 
 
@@ -171,6 +238,21 @@ class Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.made.asked.append(self.path)
+        said = self.headers.get("Authorization", "")
+        login = base64.b64decode(said.removeprefix("Basic ")).decode() if said else ""
+        self.made.logins.append(login)
+        if self.made.moved:
+            self.send_response(302)
+            self.send_header("Location", self.made.moved + self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if self.made.login and login != self.made.login:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="test"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         fault = next((how for part, how in self.made.faults.items() if part in self.path), "")
         if fault in ("refuse", "missing"):
             self.send_error(503 if fault == "refuse" else 404)

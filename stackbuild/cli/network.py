@@ -75,8 +75,9 @@ class _LateClient:
 def _sources(app: App, stage: str) -> list[Source]:
     """The sources of the stack ("") or of a stage."""
     from stackbuild.cli.base_stack import sources_of
+    from stackbuild.lock.sources import placed
 
-    return sources_of(app, app.stack().stages[stage] if stage else app.stack())
+    return placed(sources_of(app, app.stack().stages[stage] if stage else app.stack()), fetcher(app))
 
 
 @lru_cache(maxsize=8)

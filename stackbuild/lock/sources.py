@@ -53,18 +53,31 @@ def find_sources(
     raise no_sources(distro)
 
 
+def placed(sources: Sequence[Source], fetcher: Fetcher) -> list[Source]:
+    """The sources where their files are: at the mirrors of a list, at a snapshot. Raises NetworkError.
+
+    Costs a request for each list and each snapshot.
+    """
+    from stackbuild.packages.deb.repository import place
+
+    return [place(source, fetcher) for source in sources]
+
+
 def locate(
     package: LockedPackage, archive: LockedArchive, sources: Sequence[Source], fetcher: Fetcher | None = None
 ) -> list[tuple[str, str | None]]:
     """(URL, proxy) of every place that may have a locked package, the likeliest first; the digest decides.
 
-    A source fits if its suite is the archive's codename or suite; what its Release said last time decides the order.
+    sources: as placed() gives them. A source fits if its suite is the archive's codename or suite; what its Release
+    said last time decides the order.
     """
     names = {archive.codename, archive.suite} - {""}
     fitting = [s for s in sources if s.flat or s.suite in names or s.suite in {f"{n}/updates" for n in names}]
     if fetcher is not None and len(fitting) > 1:
         fitting.sort(key=lambda s: _remembered_origin(s, fetcher) not in (archive.origin, None))
-    return [(f"{s.base if s.flat else s.url}/{quote(package.path, safe='/+:~,=@!$')}", s.proxy) for s in fitting]
+    path = quote(package.path, safe="/+:~,=@!$")
+    places = [source.at(root) for source in fitting for root in source.roots]
+    return [(f"{place.base if place.flat else place.url}/{path}", place.proxy) for place in places]
 
 
 def _remembered_origin(source: Source, fetcher: Fetcher) -> str | None:

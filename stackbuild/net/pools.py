@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stackbuild.core.errors import HostError, NetworkError
+from stackbuild.core.text import harmless
 from stackbuild.net.urls import Url, parse_url, redact
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ def explain(error: Exception) -> str | None:
         return "it sent nothing for too long"
     if isinstance(error, known.ProxyError):
         inner = error.original_error
-        return f"the proxy: {explain(inner) or type(inner).__name__}"
+        refused = str(inner).partition("Tunnel connection failed: ")[2]  # http.client's words for a CONNECT that failed
+        return f"the proxy: {harmless(refused) or explain(inner) or type(inner).__name__}"
     if isinstance(error, known.IncompleteRead):
         return "the body is truncated"
     if isinstance(error, known.ProtocolError):

@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -76,6 +76,7 @@ class Fetcher:
     ) -> None:
         self.paths, self.downloader, self.listener, self.offline = paths, downloader, listener, offline
         self.max_age = max_age
+        self._silent: set[str] = set()  # hosts that gave no answer: asked last from then on
 
     def path(self, digest: Digest) -> Path:
         """Where the file with this digest is, or would be."""
@@ -87,6 +88,10 @@ class Fetcher:
             return self.path(wanted.digest).stat().st_size == wanted.size
         except OSError:
             return False
+
+    def likeliest(self, urls: Iterable[str]) -> list[str]:
+        """The same places, those that did not answer before last."""
+        return sorted(urls, key=lambda url: _host(url) in self._silent)
 
     def fetch(self, wanted: Sequence[Wanted], label: str = "packages") -> None:
         """Have all of these files. Raises NetworkError (the first failure; the others are stopped), Interrupted."""
@@ -123,7 +128,7 @@ class Fetcher:
     def _one(self, wanted: Wanted, progress: _Progress, stop: threading.Event) -> None:
         failures: list[NetworkError] = []
         absent = 0
-        for url in wanted.urls:
+        for url in self.likeliest(wanted.urls):
             try:
                 self._from(url, wanted, progress, stop)
                 return
@@ -189,8 +194,15 @@ class Fetcher:
             with _LocalFile(url, int(headers.get("range", "bytes=0-")[6:-1])) as local:
                 yield local
         else:
-            with self.downloader.get(url, headers=headers, proxy="DIRECT" if proxy == "" else proxy) as answer:
-                yield answer
+            answered = False
+            try:
+                with self.downloader.get(url, headers=headers, proxy="DIRECT" if proxy == "" else proxy) as answer:
+                    answered = True
+                    yield answer
+            except NetworkError:
+                if not answered:
+                    self._silent.add(_host(url))
+                raise
 
     def text(
         self, url: str, *, limit: int, name: str, headers: Mapping[str, str] | None = None, proxy: str | None = None

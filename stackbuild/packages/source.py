@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stackbuild.core.origin import Origin
@@ -27,6 +27,7 @@ class Source:
     check_valid_until, check_date: as apt's settings of that name. proxy: None is the environment's,
     "" is none. priority: of its versions, None if nothing is said.
     snapshot: "YYYYMMDDTHHMMSSZ" or "". origin: where the user can change it.
+    mirrors: further roots, asked in order if the first does not do; listed: the URL of the list that names them all.
     """
 
     url: str
@@ -41,6 +42,8 @@ class Source:
     snapshot: str = ""
     priority: int | None = None
     origin: Origin = field(default=Origin("engine"), compare=False)
+    mirrors: tuple[str, ...] = ()
+    listed: str = ""
 
     @property
     def flat(self) -> bool:
@@ -50,6 +53,20 @@ class Source:
     def base(self) -> str:
         """The URL of the folder that holds Release."""
         return f"{self.url}/{self.suite}".rstrip("/") if self.flat else f"{self.url}/dists/{self.suite}"
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The URL of every place that has the archive, in the order in which they are asked."""
+        return (self.url, *self.mirrors)
+
+    def at(self, root: str) -> Source:
+        """The source with one of its roots first."""
+        return replace(self, url=root, mirrors=tuple(one for one in self.roots if one != root))
+
+    @property
+    def identity(self) -> str:
+        """What stays the same whichever mirror answers."""
+        return replace(self, url=self.listed or self.url).base
 
     def __str__(self) -> str:
         return " ".join([self.url, self.suite, *self.components])

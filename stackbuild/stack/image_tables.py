@@ -12,6 +12,7 @@ from stackbuild.stack.recipe import Use
 from stackbuild.stack.table import (
     UNSAID,
     Account,
+    ArchiveUrl,
     Argument,
     Bytes,
     ContainerPath,
@@ -146,7 +147,7 @@ Priority = Annotated[int, Field(ge=-32768, le=32767)]
 class Source(Table):
     """`[[packages.source]]`, `[[sources."distro/release"]]`: an archive of packages."""
 
-    url: Url = Field(description="The archive's root.")
+    url: ArchiveUrl = Field(description="The archive's root, or `mirror+` and the URL of a list of mirrors.")
     suites: Several[Plain] = Field(
         (), description='Suites by codename or suite name; one that ends in "/" is a flat archive.'
     )

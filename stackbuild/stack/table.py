@@ -130,6 +130,16 @@ Sha256 = Annotated[str, *read_by(matching("[0-9a-f]{64}", "a SHA-256: 64 hexadec
 Url = Annotated[
     str, *read_by(matching(r"(https?|file)://\S+|file:/\S+", "a URL (http://, https:// or file:///)"), "string")
 ]
+ArchiveUrl = Annotated[
+    str,
+    *read_by(
+        matching(
+            r"(mirror\+)?(https?|file)://\S+|(mirror\+)?file:/\S+|mirror://\S+",
+            "a URL (http://, https:// or file:///; of a mirror list: mirror+http://…)",
+        ),
+        "string",
+    ),
+]
 VariableName = Annotated[
     str, *read_by(matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable"), "string")
 ]

@@ -19,7 +19,8 @@ from stackbuild.core.events import Event, Note
 from stackbuild.core.origin import Origin
 from stackbuild.core.paths import StorePaths
 from stackbuild.net.client import Client, Policy
-from stackbuild.packages.deb.repository import Repository, decompress, open_repositories
+from stackbuild.packages.deb.compression import decompress
+from stackbuild.packages.deb.repository import Repository, open_repositories
 from stackbuild.packages.fetch import Fetcher
 from stackbuild.packages.source import Keys, Source
 from tests.archive import Archive, archive, new_key

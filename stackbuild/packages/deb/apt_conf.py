@@ -66,7 +66,7 @@ def switch(settings: Settings, name: str, default: bool) -> tuple[bool, Origin |
 def proxy(settings: Settings, url: str) -> str | None:
     """The proxy for a URL: of its host, else of its scheme; "" for DIRECT, None if nothing is said."""
     parts = urlsplit(url)
-    for scheme in dict.fromkeys([parts.scheme, "http"]):
+    for scheme in dict.fromkeys([parts.scheme.removeprefix("mirror+"), "http"]):
         for name in (f"acquire::{scheme}::proxy::{parts.hostname}", f"acquire::{scheme}::proxy"):
             if name in settings:
                 value = settings[name][0]

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from stackbuild.core.digest import Digest, digest_of
 from stackbuild.core.errors import Hint, NetworkError
+from stackbuild.packages.deb.compression import SUFFIXES
 from stackbuild.packages.deb.control import decode, stanzas
 from stackbuild.packages.package import Archive
 from stackbuild.packages.signature import today
@@ -18,7 +19,6 @@ from stackbuild.packages.source import Source
 
 SKEW = 86_400  # seconds that a Release may come from the future: clocks differ (apt's Max-FutureTime is smaller)
 _SAFE = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))(?!/)[!-~]{1,512}\Z")
-SUFFIXES = (".xz", ".zst", ".gz", "")
 
 
 @dataclass(frozen=True, slots=True)

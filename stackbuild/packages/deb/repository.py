@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 import os
 import re
 import time
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,6 +18,8 @@ from stackbuild.core.errors import Hint, NetworkError
 from stackbuild.core.events import Note
 from stackbuild.core.files import write_file
 from stackbuild.core.paths import StorePaths, ensure
+from stackbuild.packages.deb.compression import decompress
+from stackbuild.packages.deb.mirrors import spread
 from stackbuild.packages.deb.packages_index import build_index
 from stackbuild.packages.deb.release import IndexFile, Release, by_hash, uncompressed
 from stackbuild.packages.fetch import Fetcher, Wanted
@@ -85,9 +85,27 @@ def _name(source: Source) -> str:
 
 
 def open_release(source: Source, fetcher: Fetcher, now: float) -> tuple[Source, Release]:
-    """The source (its URL moved to a snapshot, if it asks for one) and its verified Release. Raises NetworkError."""
+    """The source (at the mirror that answers, or at a snapshot if it asks for one) and its verified Release.
+
+    Raises NetworkError.
+    """
     if source.snapshot:
-        source = _at_snapshot(source, fetcher, now)
+        source = place(source, fetcher, now)
+    source = spread(source, fetcher)
+    failures: list[NetworkError] = []
+    for root in fetcher.likeliest(source.roots):
+        try:
+            return _open_at(source.at(root), fetcher, now)
+        except NetworkError as error:
+            if not source.mirrors:
+                raise
+            failures.append(error)
+            fetcher.listener(Note(f"a mirror of {source.listed} does not do: {error.what}", "warning"))
+    why = "; ".join(f"{error.what}: {error.why}" for error in failures)
+    raise NetworkError(f"no mirror of {source.listed} has a good index", where=source.origin, why=why)
+
+
+def _open_at(source: Source, fetcher: Fetcher, now: float) -> tuple[Source, Release]:
     if source.trusted:
         fetcher.listener(
             Note(f"{source.base} is used although nothing proves where it comes from (trusted)", "warning")
@@ -118,7 +136,7 @@ def open_release(source: Source, fetcher: Fetcher, now: float) -> tuple[Source, 
 
 def release_store(source: Source, paths: StorePaths) -> Path:
     """Where the last verified Release of a source is remembered."""
-    return paths.indexes / "release" / hashlib.sha256(source.base.encode()).hexdigest()
+    return paths.indexes / "release" / hashlib.sha256(source.identity.encode()).hexdigest()
 
 
 Signed = tuple[bytes, bytes | None]  # a message, and its detached signature if it is not inside
@@ -234,14 +252,21 @@ def _check_suite(release: Release, source: Source, name: str, fetcher: Fetcher) 
     fetcher.listener(Note(what, "warning"))
 
 
-def _at_snapshot(source: Source, fetcher: Fetcher, now: float) -> Source:
-    """The source at a point in time, by the template that the archive's own (verified) Release names."""
+def place(source: Source, fetcher: Fetcher, now: float | None = None) -> Source:
+    """The source where its files are: at the mirrors of its list, or at a point in time. Raises NetworkError.
+
+    Where the archive keeps its past is what its own (verified) Release says.
+    """
+    if not source.snapshot:
+        return spread(source, fetcher)
+    now = SystemClock().now() if now is None else now
     live, release = open_release(replace(source, snapshot=""), fetcher, now)
     if "@SNAPSHOTID@" not in release.snapshots:
         raise NetworkError(f"{source.base} keeps no snapshots", where=source.origin,
                            why="its Release has no Snapshots field")  # fmt: skip
     url = release.snapshots.replace("@SNAPSHOTID@", source.snapshot).rstrip("/")
-    return replace(live, url=url, check_valid_until=False)  # a snapshot is meant to be old
+    # a snapshot is meant to be old
+    return replace(live, url=url, mirrors=(), listed="", check_valid_until=False)
 
 
 # ---- Packages -------------------------------------------------------------------------------------------
@@ -260,7 +285,7 @@ def _cached(fetcher: Fetcher, file: IndexFile) -> Index | None:
 
 def _wanted(source: Source, release: Release, file: IndexFile) -> Wanted:
     paths = ([by_hash(file)] if release.by_hash else []) + [file.path]
-    urls = tuple(f"{source.base}/{path}" for path in paths)
+    urls = tuple(f"{source.at(root).base}/{path}" for root in source.roots for path in paths)
     return Wanted(file.digest, file.size, f"{file.path} of {source.suite}", urls, source.proxy)
 
 
@@ -282,24 +307,3 @@ def _parse(fetcher: Fetcher, release: Release, file: IndexFile) -> Index:
     data = decompress(path.read_bytes(), file.path, plain.size if plain else INDEX_LIMIT)
     ensure(fetcher.paths.indexes)
     return keep(_place(fetcher, file), build_index(data))
-
-
-def decompress(data: bytes, path: str, limit: int) -> bytes:
-    """An index file by the suffix of its path; more than `limit` bytes are refused. Raises NetworkError."""
-    try:
-        if path.endswith(".xz"):
-            plain = lzma.LZMADecompressor(memlimit=1 << 29).decompress(data, limit + 1)
-        elif path.endswith(".gz"):
-            plain = zlib.decompressobj(31).decompress(data, limit + 1)
-        elif path.endswith(".zst"):
-            import zstandard
-
-            with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data) as stream:
-                plain = stream.read(limit + 1)
-        else:
-            plain = data
-    except Exception as error:  # lzma.LZMAError, zlib.error, ZstdError
-        raise NetworkError(f"{path} cannot be decompressed", why=str(error)) from None
-    if len(plain) > limit:
-        raise NetworkError(f"{path} is larger than promised", why=f"more than {limit} bytes when decompressed")
-    return plain

@@ -25,6 +25,7 @@ from stackbuild.packages.local import PROJECT
 from stackbuild.packages.package import Archive, Package
 from stackbuild.packages.problems import unsolvable
 from stackbuild.packages.solve import Solution, solve
+from stackbuild.packages.source import Source
 
 NOT_APTS = "apt's way of choosing fails here ({}); libsolv found this answer, and apt may find another or none"
 
@@ -40,7 +41,10 @@ def resolve(question: Question, repositories: Sequence[Repository], local: Local
 def pairs_of(repositories: Sequence[Repository], local: LocalPackages | None) -> list[tuple[Index, Archive]]:
     """The indexes with their archives as pins see them, in the order of the sources; the project's files last."""
     pairs = [
-        (index, replace(r.archive, component=component, site=_site(r.source.url), pin=r.source.priority))
+        (
+            index,
+            replace(r.archive, component=component, site=_site(r.source), pin=r.source.priority),
+        )
         for r in repositories
         for index, component in zip(r.indexes, r.components, strict=True)
     ]
@@ -53,9 +57,9 @@ def catalogue_of(question: Question, pairs: Sequence[tuple[Index, Archive]]) -> 
     return Catalogue(question.architecture, pairs, status, Policy(question.pins), held(question.status)), everything
 
 
-def _site(url: str) -> str:
+def _site(source: Source) -> str:
     """The host of an archive as an "origin" pin names it; "" for files of this machine."""
-    return urlsplit(url).hostname or ""
+    return urlsplit(source.listed or source.url).hostname or ""
 
 
 def resolve_indexes(

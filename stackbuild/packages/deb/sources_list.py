@@ -11,13 +11,14 @@ from typing import Any
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.events import Listener, Note, nobody
 from stackbuild.core.origin import Origin
-from stackbuild.packages.deb import apt_conf, foreign
+from stackbuild.packages.deb import apt_conf, foreign, mirrors
 from stackbuild.packages.source import Keys, Source
 
 _ONE_LINE = re.compile(
     r"deb\s+(?:\[(?P<options>[^\]]*)\]\s*)?(?P<url>\S+)\s+(?P<suite>\S+)(?P<components>(?:\s+\S+)*)\s*\Z"
 )
 _SCHEMES = ("http://", "https://", "file:", "copy:")
+_LISTS = ("mirror://", *(f"mirror+{scheme}" for scheme in _SCHEMES))
 
 
 def parse_one_line(text: str, file: str) -> list[Source]:
@@ -75,9 +76,9 @@ def _sources(
     valid = options.get("check-valid-until", "yes").lower() not in apt_conf.FALSE
     date = options.get("check-date", "yes").lower() not in apt_conf.FALSE
     for url in urls:
-        if not url.startswith(_SCHEMES):
+        if not url.startswith((*_SCHEMES, *_LISTS)):
             raise UsageError(f"`{url[:120]}` is not a URL that packages can be fetched from", where=origin,
-                             why="known: http, https, file")  # fmt: skip
+                             why="known: http, https, file, and mirror+ before one of them")  # fmt: skip
         for suite in suites:
             if bool(components) == suite.endswith("/"):
                 why = "a flat suite has no components" if components else "a suite needs components"
@@ -174,11 +175,18 @@ def base_sources(root: Path, listener: Listener = nobody) -> list[Source]:
     from stackbuild.packages.signature import default_keyrings
 
     sources = under_settings(host_files(root), listener, root, "the base image's")
+    sources = [_listed_in(root, s) if s.url.startswith("mirror+file:") else s for s in sources]
     for source in sources:
-        if not source.url.startswith(("http://", "https://")):
+        if not source.url.startswith(("http://", "https://", "mirror://", "mirror+http")):
             raise UsageError(f"the base image's source {source} is not reachable from here", where=source.origin)
     keyrings = default_keyrings(root)
     return [s if s.keys.files or s.keys.inline else replace(s, keys=replace(s.keys, files=keyrings)) for s in sources]
+
+
+def _listed_in(root: Path, source: Source) -> Source:
+    """The source at the mirrors that a list in an image's tree names. Raises NetworkError."""
+    path = source.url.partition(":")[2].lstrip("/")
+    return mirrors.parse(foreign.text(root, path) or "", source, local=False)
 
 
 def _below(keys: Keys, root: Path) -> Keys:
