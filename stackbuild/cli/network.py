@@ -54,8 +54,12 @@ def _ca(table: Registry | Host) -> str:
     return os.path.expanduser(table.ca) if table.ca else ""
 
 
+@lru_cache(maxsize=8)
 def fetcher(app: App, max_age: float = 0) -> Fetcher:
-    """Package indexes and package files, into this store. max_age: seconds for which indexes count as new."""
+    """Package indexes and package files, into this store: one for all, so that a host that is silent is known to all.
+
+    max_age: seconds for which indexes count as new.
+    """
     from stackbuild.packages.fetch import Fetcher
 
     return Fetcher(app.paths, _LateClient(app), app.listener, offline=app.args.offline, max_age=max_age)
@@ -67,8 +71,10 @@ class _LateClient:
     def __init__(self, app: App) -> None:
         self._app = app
 
-    def get(self, url: str, *, headers: Mapping[str, str], proxy: str | None) -> AbstractContextManager[Answer]:
-        return self._app.client.get(url, headers=headers, proxy=proxy)
+    def get(
+        self, url: str, *, headers: Mapping[str, str], proxy: str | None, repeat: bool | None
+    ) -> AbstractContextManager[Answer]:
+        return self._app.client.get(url, headers=headers, proxy=proxy, repeat=repeat)
 
 
 @lru_cache(maxsize=8)

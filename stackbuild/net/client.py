@@ -137,13 +137,20 @@ class Client:
         self._sleep = sleep
 
     @contextmanager
-    def get(self, url: str, *, headers: Mapping[str, str] | None = None, proxy: str | None = None) -> Iterator[Answer]:
+    def get(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        proxy: str | None = None,
+        repeat: bool | None = None,
+    ) -> Iterator[Answer]:
         """GET with retries, redirects and, if the body breaks off, resumption by Range.
 
         proxy: a proxy's URL, "DIRECT" for none, None for the environment's. Any status is an answer;
-        raises NetworkError if none comes. Credentials of the host are sent if there are any.
+        raises NetworkError if none comes. Credentials of the host are sent if there are any. repeat: False: no retries.
         """
-        with self.send("GET", url, headers=headers, proxy=proxy) as answer:
+        with self.send("GET", url, headers=headers, proxy=proxy, repeat=repeat) as answer:
             yield answer
 
     @contextmanager

@@ -37,10 +37,12 @@ class Answer(Protocol):
 class Downloader(Protocol):
     """How bytes come from a URL: net.client.Client does. Retries and kept-alive connections are its own affair.
 
-    proxy: a URL, "DIRECT" for none, None for the environment's.
+    proxy: a URL, "DIRECT" for none, None for the environment's. repeat: False gives up after the first try.
     """
 
-    def get(self, url: str, *, headers: Mapping[str, str], proxy: str | None) -> AbstractContextManager[Answer]:
+    def get(
+        self, url: str, *, headers: Mapping[str, str], proxy: str | None, repeat: bool | None
+    ) -> AbstractContextManager[Answer]:
         """Raises NetworkError if nobody answers; any status is an answer."""
 
 
@@ -128,14 +130,20 @@ class Fetcher:
     def _one(self, wanted: Wanted, progress: _Progress, stop: threading.Event) -> None:
         failures: list[NetworkError] = []
         absent = 0
-        for url in self.likeliest(wanted.urls):
-            try:
-                self._from(url, wanted, progress, stop)
-                return
-            except _Absent:
-                absent += 1
-            except NetworkError as error:
-                failures.append(error)
+        several = len({_host(url) for url in wanted.urls}) > 1  # then another is asked before one is asked again
+        for patient in (False, True) if several else (True,):
+            failures.clear()
+            absent = 0
+            for url in self.likeliest(wanted.urls):
+                try:
+                    self._from(url, wanted, progress, stop, patient=patient)
+                    return
+                except _Absent:
+                    absent += 1
+                except NetworkError as error:
+                    failures.append(error)
+            if not failures:
+                break
         if failures:
             raise failures[0]
         where = ", ".join(dict.fromkeys(urlsplit(url).netloc or "the local archive" for url in wanted.urls))
@@ -145,7 +153,9 @@ class Fetcher:
             hints=tuple(wanted.gone()),
         )
 
-    def _from(self, url: str, wanted: Wanted, progress: _Progress, stop: threading.Event) -> None:
+    def _from(
+        self, url: str, wanted: Wanted, progress: _Progress, stop: threading.Event, *, patient: bool = True
+    ) -> None:
         """Fetch from one place, on from what an earlier try has left."""
         final = self.path(wanted.digest)
         try:
@@ -157,7 +167,7 @@ class Fetcher:
                 if have >= wanted.size:
                     hasher, have = _again(file)
                 headers = {"range": f"bytes={have}-"} if have else {}
-                with self._open(url, headers, wanted.proxy) as answer:
+                with self._open(url, headers, wanted.proxy, patient) as answer:
                     if answer.status in (404, 410):
                         raise _Absent
                     if have and answer.status != 206:
@@ -189,14 +199,15 @@ class Fetcher:
             raise host_error(error, final) from error
 
     @contextmanager
-    def _open(self, url: str, headers: Mapping[str, str], proxy: str | None) -> Iterator[Answer]:
+    def _open(self, url: str, headers: Mapping[str, str], proxy: str | None, patient: bool) -> Iterator[Answer]:
         if url.startswith(("file:", "copy:")):
             with _LocalFile(url, int(headers.get("range", "bytes=0-")[6:-1])) as local:
                 yield local
         else:
             answered = False
             try:
-                with self.downloader.get(url, headers=headers, proxy="DIRECT" if proxy == "" else proxy) as answer:
+                by, repeat = "DIRECT" if proxy == "" else proxy, None if patient else False
+                with self.downloader.get(url, headers=headers, proxy=by, repeat=repeat) as answer:
                     answered = True
                     yield answer
             except NetworkError:
@@ -205,16 +216,24 @@ class Fetcher:
                 raise
 
     def text(
-        self, url: str, *, limit: int, name: str, headers: Mapping[str, str] | None = None, proxy: str | None = None
+        self,
+        url: str,
+        *,
+        limit: int,
+        name: str,
+        headers: Mapping[str, str] | None = None,
+        proxy: str | None = None,
+        patient: bool = True,
     ) -> tuple[int, Mapping[str, str], bytes]:
         """A small document: status, headers (names in lower case), body of at most `limit` bytes.
 
+        patient: whether a place that fails is asked again.
         Raises NetworkError if nobody answers or more comes.
         """
         if self.offline:
             raise NetworkError(f"{name} is not in the store, and --offline forbids to fetch it",
                                hints=(Hint("run once without --offline"),))  # fmt: skip
-        with self._open(url, headers or {}, proxy) as answer:
+        with self._open(url, headers or {}, proxy, patient) as answer:
             body = bytearray()
             while answer.status == 200 and (piece := answer.read(CHUNK)):
                 body += piece

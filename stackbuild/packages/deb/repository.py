@@ -92,20 +92,22 @@ def open_release(source: Source, fetcher: Fetcher, now: float) -> tuple[Source, 
     if source.snapshot:
         source = place(source, fetcher, now)
     source = spread(source, fetcher)
+    if not source.mirrors:
+        return _open_at(source, fetcher, now)
     failures: list[NetworkError] = []
-    for root in fetcher.likeliest(source.roots):
-        try:
-            return _open_at(source.at(root), fetcher, now)
-        except NetworkError as error:
-            if not source.mirrors:
-                raise
-            failures.append(error)
-            fetcher.listener(Note(f"a mirror of {source.listed} does not do: {error.what}", "warning"))
+    for patient in (False, True):
+        failures.clear()
+        for root in fetcher.likeliest(source.roots):
+            try:
+                return _open_at(source.at(root), fetcher, now, patient=patient)
+            except NetworkError as error:
+                failures.append(error)
+                fetcher.listener(Note(f"a mirror of {source.listed} does not do: {error.what}", "warning"))
     why = "; ".join(f"{error.what}: {error.why}" for error in failures)
     raise NetworkError(f"no mirror of {source.listed} has a good index", where=source.origin, why=why)
 
 
-def _open_at(source: Source, fetcher: Fetcher, now: float) -> tuple[Source, Release]:
+def _open_at(source: Source, fetcher: Fetcher, now: float, *, patient: bool = True) -> tuple[Source, Release]:
     if source.trusted:
         fetcher.listener(
             Note(f"{source.base} is used although nothing proves where it comes from (trusted)", "warning")
@@ -114,7 +116,7 @@ def _open_at(source: Source, fetcher: Fetcher, now: float) -> tuple[Source, Rele
     store = release_store(source, fetcher.paths)
     old, headers = _remembered(store)
     asks = old is None or not (fetcher.offline or _young(store, fetcher.max_age))
-    fresh = _fetch_release(source, fetcher, headers, name) if asks else None
+    fresh = _fetch_release(source, fetcher, headers, name, patient) if asks else None
     if fresh is None:  # 304, offline, or asked for just now
         assert old is not None
         release = _verified(old, source, name, now)
@@ -143,13 +145,18 @@ Signed = tuple[bytes, bytes | None]  # a message, and its detached signature if 
 
 
 def _fetch_release(
-    source: Source, fetcher: Fetcher, headers: dict[str, str], name: str
+    source: Source, fetcher: Fetcher, headers: dict[str, str], name: str, patient: bool
 ) -> tuple[Signed, dict[str, str]] | None:
     """The Release as fetched, unverified, with what a later conditional request needs; None if nothing changed."""
 
     def get(file: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         status, got, body = fetcher.text(
-            f"{source.base}/{file}", limit=RELEASE_LIMIT, name=name, headers=headers, proxy=source.proxy
+            f"{source.base}/{file}",
+            limit=RELEASE_LIMIT,
+            name=name,
+            headers=headers,
+            proxy=source.proxy,
+            patient=patient,
         )
         if status not in (200, 304, 404, 403):
             raise NetworkError(f"{name} cannot be fetched", where=source.origin,
