@@ -85,6 +85,7 @@ def _remember(
     """Keep what was read to find the lock up to date, so that the next `lock` can tell by `stat`."""
     from stackbuild.cli import fast
     from stackbuild.cli.base_stack import all_below
+    from stackbuild.lock.local import read_by
 
     stacks = [app.stack(), *(base.stack() for base in all_below(app))]
     if any(one.base.image for stack in stacks for one in (stack, *stack.stages.values())):
@@ -94,7 +95,7 @@ def _remember(
         args,
         app.environ,
         started=app.started,
-        read=[*read, *(file for stack in below for file in stack.read)],
+        read=[*read, *(file for stack in below for file in read_by(stack))],
         written=[*written, *(stack.lock_file for stack in below)],
         variables=[name for stack in stacks for name in stack.variables],
         result={"text": current.to_text(), "json": current.to_json()},
