@@ -97,8 +97,8 @@ class Archive:
     ) -> None:
         """Write a suite's indexes, Release and InRelease. valid_for: seconds from now, negative for an expired one.
 
-        pool: the folder that holds the suite's packages. compression: suffixes of the index files. by_hash: these are there by their
-        hash alone. fields: more of Release.
+        pool: the folder that holds the suite's packages. compression: suffixes of the index files.
+        by_hash: these are there by their hash alone. fields: more of Release.
         """
         need("apt-ftparchive")
         top = self.folder / f"dists/{suite}"
