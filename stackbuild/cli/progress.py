@@ -33,7 +33,6 @@ from stackbuild.core.events import (
 )
 from stackbuild.core.text import harmless
 
-MODES = ("auto", "tty", "plain", "json")
 TRANSFER_LINE = 5.0  # seconds between two lines about a transfer that goes on
 
 

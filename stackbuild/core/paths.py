@@ -59,10 +59,6 @@ class StorePaths(NamedTuple):
         return self.root / "packages.v1"
 
     @property
-    def fragments(self) -> Path:
-        return self.root / "fragments.v1"
-
-    @property
     def indexes(self) -> Path:
         return self.root / "indexes.v1"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from stackbuild.core.action import canonical
@@ -67,10 +67,6 @@ class ImageConfig:
     @property
     def platform(self) -> Platform:
         return Platform(self.os, self.architecture, self.variant)
-
-    def with_layers(self, diff_ids: tuple[Digest, ...], history: tuple[History, ...]) -> ImageConfig:
-        """The same with more layers on top."""
-        return replace(self, diff_ids=self.diff_ids + diff_ids, history=self.history + history)
 
     def to_json(self) -> bytes:
         """The canonical bytes: sorted keys, no spaces, nothing that was not said."""

@@ -86,13 +86,6 @@ def _is_host(text: str) -> bool:
     return "." in text or ":" in text or text == "localhost"
 
 
-def check_tag(tag: str) -> str:
-    """A tag that is one. Raises UsageError."""
-    if not _TAG.match(tag):
-        raise UsageError(f"`{shown(tag)}` is not a tag", why="a tag is at most 128 letters, digits, `.`, `_` and `-`")
-    return tag
-
-
 def is_loopback(host: str) -> bool:
     """Whether a host (with or without a port) can only be this machine: plain HTTP is allowed there."""
     name = host.rpartition(":")[0] if re.search(r":[0-9]+\Z", host) and not host.endswith("]") else host

@@ -100,11 +100,6 @@ class LogReader:
             os.close(self._fd)
             self._fd = -1
 
-    def to_end(self) -> None:
-        """Skip what is there."""
-        for _ in self.read():
-            pass
-
     def read(self) -> Iterator[Entry]:
         """What is there and was not read yet."""
         while True:

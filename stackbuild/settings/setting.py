@@ -83,17 +83,8 @@ class Setting:
 Settings = Mapping[Path, Setting]
 
 
-def merge(low: Settings, high: Settings) -> dict[Path, Setting]:
-    """Later wins, nothing is forgotten. Associative: levels fold in any grouping; an empty one changes nothing."""
-    none = Setting()
-    return {
-        path: Setting(low.get(path, none).history + high.get(path, none).history)
-        for path in dict.fromkeys([*low, *high])
-    }
-
-
-def merge_all(levels: Iterable[Settings]) -> dict[Path, Setting]:
-    """All of them merged, lowest first: the same as folding `merge`, at a cost that grows with what is said alone."""
+def merge(levels: Iterable[Settings]) -> dict[Path, Setting]:
+    """All of them, lowest first: later wins, nothing is forgotten. Levels may be merged in any grouping."""
     said: dict[Path, list[Said]] = {}
     for level in levels:
         for path, setting in level.items():

@@ -14,7 +14,7 @@ from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.origin import Origin
 from stackbuild.settings.flatten import RESET_KEY, Key, choice_path, flatten, path_of, unflatten
 from stackbuild.settings.levels import Level
-from stackbuild.settings.setting import RESET, Setting, Settings, alive, beneath, merge_all
+from stackbuild.settings.setting import RESET, Setting, Settings, alive, beneath, merge
 from stackbuild.settings.setting import Path as SettingPath
 from stackbuild.stack.context import Context, plain_value
 from stackbuild.stack.document import Document
@@ -82,7 +82,7 @@ def settle(
     if mistakes:
         raise UsageError.of(mistakes)
     flat: list[Settings] = [flatten(saying.tree, RULES, saying.place, rank) for rank, saying in enumerate(levels)]
-    everything = merge_all(flat)
+    everything = merge(flat)
     if quarrels := _quarrels(everything, used):
         raise UsageError.of(quarrels)
     living = _without_the_moot(_with_defaults(alive(everything), everything))

@@ -98,8 +98,3 @@ class Stack:
             and setting.last.origin.level in loud
             and [said.value for said in setting.history[-2:-1]] != [setting.value]
         )
-
-
-def read_files(stack: Stack) -> tuple[Path, ...]:
-    """All files that settling this stack looked at, absent ones too."""
-    return stack.read

@@ -25,7 +25,6 @@ CACHES = {
     "rootfs.v1": "unpacked layers",
     "indexes.v1": "package indexes",
     "caches.v1": "caches of run steps",
-    "fragments.v1": "package fragments",
 }
 """The areas from which `cache prune` may take, with what is in them."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 from hypothesis import given, settings
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from stackbuild.core.origin import Origin
 from stackbuild.settings.flatten import Rules, flatten, unflatten
 from stackbuild.settings.levels import Level
-from stackbuild.settings.setting import RESET, Settings, alive, merge, merge_all
+from stackbuild.settings.setting import RESET, Settings, alive, merge
 
 RULES = Rules(names={("things",): lambda item: str(item["name"])}, choices={("one",): ("a", "b")})
 
@@ -59,17 +58,17 @@ def seen(merged: Settings) -> dict[Any, list[tuple[Any, Any]]]:
 @given(levels, st.integers(0, 5), st.integers(0, 5))
 @settings(max_examples=150, deadline=None)
 def test_levels_fold_in_any_grouping(found: list[Settings], one: int, two: int) -> None:
-    left = reduce(merge, found, {})
     i, j = sorted((one, two))
-    parts = [reduce(merge, part, {}) for part in (found[:i], found[i:j], found[j:])]
-    assert seen(merge(parts[0], merge(parts[1], parts[2]))) == seen(merge(merge(parts[0], parts[1]), parts[2]))
-    assert seen(merge_all(found)) == seen(left) == seen(merge({}, left)) == seen(merge(left, {}))
+    low, middle, high = (merge(part) for part in (found[:i], found[i:j], found[j:]))
+    whole = merge(found)
+    for grouped in ([low, merge([middle, high])], [merge([low, middle]), high], [{}, whole], [whole, {}]):
+        assert seen(merge(grouped)) == seen(whole)
 
 
 @given(levels)
 @settings(max_examples=150, deadline=None)
 def test_the_later_one_wins_and_no_origin_is_lost(found: list[Settings]) -> None:
-    merged = merge_all(found)
+    merged = merge(found)
     for path, setting in merged.items():
         said = [(one.value, one.origin) for level in found if path in level for one in level[path].history]
         assert [(one.value, one.origin) for one in setting.history] == said
@@ -83,7 +82,7 @@ def test_the_later_one_wins_and_no_origin_is_lost(found: list[Settings]) -> None
 @given(levels)
 @settings(max_examples=150, deadline=None)
 def test_what_is_settled_says_the_same_when_it_is_read_again(found: list[Settings]) -> None:
-    tree = unflatten(alive(merge_all(found)), RULES)
+    tree = unflatten(alive(merge(found)), RULES)
     again = unflatten(alive(flatten(tree, RULES, Said(0), 0)), RULES)
     assert again == tree
 
@@ -95,7 +94,7 @@ def test_levels_that_say_nothing_of_the_same_may_swap(pair: list[dict[str, Any]]
         {key: value for key, value in tree.items() if key in keys}
         for tree, keys in zip(pair, (("plain", "list", "one"), ("table", "things")), strict=True)
     )
-    low, high = (unflatten(alive(merge_all(order)), RULES) for order in _both(one, two))
+    low, high = (unflatten(alive(merge(order)), RULES) for order in _both(one, two))
     assert low == high
 
 

@@ -14,7 +14,7 @@ from stackbuild.core.errors import UsageError
 from stackbuild.report.settings import OneSetting, SettledStack
 from stackbuild.stack.document import Document
 from stackbuild.stack.settle import settle
-from stackbuild.stack.stack import Stack, read_files
+from stackbuild.stack.stack import Stack
 from stackbuild.stack.table import Table
 
 PROJECT = """\
@@ -337,7 +337,7 @@ def test_origins_of_what_the_plan_asks_for(world: World) -> None:
     assert stack.origin("container", "env", "LEVEL").level == "command line"
     assert stack.origin("image", "compression").level == "engine"
     assert str(stack.origin("nothing", "at", "all")) == "stack.toml: nothing.at.all"
-    assert set(read_files(stack)) == {world.file, world.user, world.site}
+    assert set(stack.read) == {world.file, world.user, world.site}
 
 
 def test_what_config_prints_gives_the_same_stack(world: World) -> None:

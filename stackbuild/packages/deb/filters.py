@@ -34,16 +34,6 @@ class PathFilter:
             return not any(name.startswith(start) for start in self._starts)
         return skip
 
-    def relevant(self, paths: Sequence[bytes]) -> tuple[str, ...]:
-        """The exclude patterns that match any of the paths: the part of the filter that a fragment depends on."""
-        if not self.exclude:
-            return ()
-        return tuple(
-            p
-            for p in self.exclude
-            if any(_translate(p).fullmatch("/" + path.decode("utf-8", "surrogateescape")) for path in paths)
-        )
-
 
 def _start(pattern: str) -> str:
     """The part of an include that has no wildcard, without trailing slashes."""

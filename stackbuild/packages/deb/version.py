@@ -57,11 +57,6 @@ def evr(version: str) -> str:
     return f"{epoch}:{'.'.join(map(str, upstream))}-{'.'.join(map(str, revision))}"
 
 
-def upstream_of(version: str) -> str:
-    """The upstream part."""
-    return _split(version)[1]
-
-
 def satisfies(version: str, op: str, wanted: str) -> bool:
     """Whether `version OP wanted` holds (policy 7.1; "<" and ">" are the old forms of "<=" and ">=")."""
     if not op:
