@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ from stackbuild.core.values import plain
 from stackbuild.run.spec import Port, RuntimeSpec
 
 ALIVE = ("created", "running", "restarting")
+PAUSE = 0.005  # seconds between two looks at what nothing tells
 
 
 class State(NamedTuple):
@@ -153,6 +156,23 @@ class Container:
         finally:
             os.close(fd)
         return False
+
+    def wait_unsupervised(self, seconds: float) -> bool:
+        """Wait until its supervisor is gone; False if it is still there when the time is over."""
+        deadline = time.monotonic() + seconds
+        while self.supervised():
+            left = deadline - time.monotonic()
+            if left < 0:
+                return False
+            try:
+                pidfd = os.pidfd_open(self.state().supervisor)
+            except OSError:  # it has only begun, or is just ending
+                time.sleep(PAUSE)
+                continue
+            if self.supervised():  # so it is this process, and no other that got its number
+                select.select([pidfd], [], [], left)
+            os.close(pidfd)
+        return True
 
 
 def container_name(stack_name: str, project: Path) -> str:
