@@ -164,7 +164,7 @@ def image_config_and_folders(app: App, reference: str) -> tuple[Digest, Mapping[
     from stackbuild.build.images import LayerFolders, layer_results
     from stackbuild.oci.transports import open_source
 
-    tag = _tag_in_store(app, reference)
+    tag = tag_in_store(app, reference)
     # No client for what is here: to make one would settle the whole project.
     image = open_source(f"oci:{app.layout.path}:{tag}") if tag else open_source(reference, client=app.client)
     result = keep_image(app, image)
@@ -177,7 +177,8 @@ def image_config_and_folders(app: App, reference: str) -> tuple[Digest, Mapping[
     return image.digest, config, [folder for _, folder in folders.of(results)]
 
 
-def _tag_in_store(app: App, reference: str) -> str:
+def tag_in_store(app: App, reference: str) -> str:
+    """The tag of the store that a reference means; "" if it is none."""
     if not (app.layout.path / "index.json").exists():
         return ""
     tags = {tag for tag, _ in app.layout.images()}

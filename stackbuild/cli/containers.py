@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stackbuild.core.errors import UsageError
 from stackbuild.core.values import plain
@@ -56,8 +55,7 @@ def environment(pairs: list[str], environ: dict[str, str]) -> dict[str, str]:
     return found
 
 
-@dataclass(frozen=True)
-class Containers:
+class Containers(NamedTuple):
     """What `ps` prints."""
 
     found: tuple[ContainerInfo, ...]

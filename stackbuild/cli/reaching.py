@@ -56,7 +56,7 @@ def attach_to(
     listener: Listener,
     asked: Asked | None = None,
     *,
-    until: Callable[[], bool] = lambda: False,
+    until: Callable[[], bool] | None = None,
     since: float | None = None,
 ) -> int | None:
     """Stream its log until it ends; Ctrl-C stops it. Returns the container's own exit code; None: `until` said so.

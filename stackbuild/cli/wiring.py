@@ -190,12 +190,11 @@ class App:
         return base_tree(self, stack, stack.image.platforms[0]).folder
 
     def lowers_of(self, reference: str) -> tuple[Mapping[str, Any], list[Path]]:
-        """Config document and unpacked layers, lowest first, of an image of the store or of any place."""
-        from stackbuild.cli.base_image import image_config_and_folders
+        """Inner config object and unpacked layers, lowest first, of an image of the store or of any place."""
+        from stackbuild.cli.known_image import config_and_folders
 
         self.protect()
-        _, config, folders = image_config_and_folders(self, reference)
-        return config, folders
+        return config_and_folders(self, reference)
 
     @cached_property
     def lock_file(self) -> LockFile:

@@ -10,12 +10,13 @@ import ctypes.util
 import errno
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from stackbuild.core.errors import Hint, HostError
+from stackbuild.core.files import write_file
 
 BUILD_CAPABILITIES = (
     *("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"),
@@ -102,8 +103,7 @@ _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _SUB_ARCHITECTURES = {"X86_64": ("X86",), "AARCH64": ("ARM",)}
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A condition on one argument. operator: libseccomp's name; two: the value of a masked comparison."""
 
     index: int
@@ -112,8 +112,7 @@ class Match:
     two: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """What happens on these calls. error: None allows them, else their errno (0: success without effect)."""
 
     names: tuple[str, ...]
@@ -172,6 +171,24 @@ def program(
     cares. allow: more calls. Cost: some milliseconds the first time. Raises HostError without libseccomp.
     """
     return _program(profile, tuple(sorted(capabilities)), network, tuple(sorted(allow)))
+
+
+def kept_program(profile: str, capabilities: Collection[str], folder: Path) -> bytes:
+    """As `program`, from a file in `folder` if one was made of the same rules since this machine was started."""
+    import hashlib
+
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    text = repr((list(rules(profile, capabilities, True, ())), boot, os.uname().machine))
+    file = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.bpf"
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        data = b""
+    if data and hashlib.sha256(data[32:]).digest() == data[:32]:  # half a filter must not become a weaker one
+        return data[32:]
+    made = program(profile, capabilities=capabilities)
+    write_file(file, hashlib.sha256(made).digest() + made)
+    return made
 
 
 @cache

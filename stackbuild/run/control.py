@@ -70,6 +70,24 @@ class Line:
             message = None
         return (message if isinstance(message, dict) else None), fds
 
+    def nudge(self) -> None:
+        """Send an empty message, unless the other end has not read so many of them yet that it would block."""
+        try:
+            self._sock.send(b"{}", socket.MSG_DONTWAIT)
+        except OSError:
+            pass
+
+    def nudged(self) -> bool:
+        """Take all messages that are there; False at the end."""
+        try:
+            while self._sock.recv(MESSAGE, socket.MSG_DONTWAIT):
+                pass
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            pass
+        return False
+
     def close(self) -> None:
         self._sock.close()
 

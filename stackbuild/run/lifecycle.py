@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import signal
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,9 +14,8 @@ from stackbuild.core.errors import Hint, HostError, StackError
 from stackbuild.core.events import ContainerStateChanged, Listener, Note, nobody
 from stackbuild.core.files import host_error, write_file
 from stackbuild.core.paths import StorePaths, ensure
-from stackbuild.run import network
 from stackbuild.run.container import ALIVE, Container, Launch, State, containers, start_time
-from stackbuild.run.requests import POLL, ask_to_stop, from_json
+from stackbuild.run.requests import ask_to_stop, from_json
 from stackbuild.run.runtimes.table import choose, find_programs, runtime
 from stackbuild.run.spawn import Spawned
 from stackbuild.run.spec import RuntimeSpec
@@ -96,8 +93,9 @@ def start_again(container: Container, paths: StorePaths, listener: Listener = no
 def _create(container: Container, spec: RuntimeSpec, lowers: Sequence[Path], paths: StorePaths) -> None:
     """Write what the supervisor reads; spec.json last, because it makes the folder a container."""
     ensure(paths.containers)
-    programs = find_programs()
-    choice = choose(spec, programs, paths.containers / ".runtimes.json")
+    memory = paths.containers / ".runtimes.json"
+    programs = find_programs(memory)
+    choice = choose(spec, programs, memory)
     shutil.rmtree(container.folder, ignore_errors=True)
     ensure(container.folder, 0o711)
     launch = Launch(
@@ -109,9 +107,10 @@ def _create(container: Container, spec: RuntimeSpec, lowers: Sequence[Path], pat
         notes=choice.notes,
     )
     if spec.seccomp:
-        from stackbuild.host.seccomp import program
+        from stackbuild.host.seccomp import kept_program
 
-        write_file(container.path("seccomp.bpf"), program("container", capabilities=spec.capabilities))
+        made = kept_program("container", spec.capabilities, ensure(paths.containers / ".seccomp"))
+        write_file(container.path("seccomp.bpf"), made)
     write_file(container.path("launch.json"), launch.to_json())
     container.write_state(State())
     write_file(container.path("spec.json"), spec.to_json(), mode=0o600)
@@ -148,7 +147,10 @@ def _reap(container: Container) -> None:
         except OSError:
             pass
     runtime(launch.runtime).clear(container, launch.programs)
-    network.clear(container.path("network.json"), launch.programs)
+    if container.path("network.json").exists():
+        from stackbuild.run import network
+
+        network.clear(container.path("network.json"), launch.programs)
     if state.status in ALIVE:
         container.write_state(container.state())
 

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import NamedTuple
 
-from stackbuild.core.errors import HostError
+from stackbuild.core.errors import Hint, HostError
 from stackbuild.host import overlay, syscalls
 from stackbuild.host.enter import attainable
 from stackbuild.run import network, rootfs
@@ -92,10 +92,20 @@ def _box(container: Container, spec: RuntimeSpec, launch: Launch, root: Path) ->
         placed=placed,
         env={"HOME": who.home, "HOSTNAME": spec.hostname or spec.name, **spec.env},
         cwd=cwd,
-        seccomp=container.path("seccomp.bpf").read_bytes() if spec.seccomp else b"",
+        seccomp=_filter(container) if spec.seccomp else b"",
         sysfs=_sysfs(container, spec),
         stdio=(0, 1, 2),
     )
+
+
+def _filter(container: Container) -> bytes:
+    """What was made with the container. Never b"", which would be no filter at all."""
+    made = container.path("seccomp.bpf").read_bytes()
+    if not made:
+        raise HostError(
+            f"the seccomp filter of {container.name} is empty", hints=(Hint("make it anew", "stackbuild up"),)
+        )
+    return made
 
 
 def _sysfs(container: Container, spec: RuntimeSpec) -> str:

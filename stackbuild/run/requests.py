@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from stackbuild.run import control
 from stackbuild.run.container import ALIVE, Container
 
 ANSWER_SECONDS = 60.0
-POLL = 0.02  # seconds between two looks at a state; a supervisor writes it, whoever waits reads it
+POLL = 0.02  # seconds between two looks at what nobody tells
 
 
 def from_json(tree: dict[str, Any]) -> StackError:
@@ -39,6 +40,39 @@ def _ask(container: Container, request: dict[str, Any], fds: tuple[int, ...] = (
 def ask_to_stop(container: Container, grace: float | None) -> control.Line | None:
     """Send the request; an answer comes on the line when it has stopped. None if nobody is there."""
     return _ask(container, {"do": "stop", "grace": grace})
+
+
+class News:
+    """Tells when there is something new in the log or the state of a container, its end included."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._line: control.Line | None = None
+
+    def wait(self, seconds: float | None = None, *more: int) -> None:
+        """Return when it is time to look again: news, these seconds, or something to read on one of these descriptors.
+
+        Returns for no reason at times, the first time always: what was there before nobody tells.
+        """
+        if self._line is None:
+            self._line = _ask(self._container, {"do": "follow"})
+            if self._line is None:
+                select.select(more, [], [], POLL)
+            return
+        ready = select.select([self._line.fileno(), *more], [], [], seconds)[0]
+        if self._line.fileno() in ready and not self._line.nudged():
+            self.close()
+
+    def close(self) -> None:
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    def __enter__(self) -> News:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def wait(container: Container) -> int:

@@ -1,4 +1,4 @@
-"""Starts a supervisor (run/supervisor.py), which gets ready while its container is still being made. Knows no container.
+"""Starts a supervisor (run/supervisor.py), which gets ready while its container is still being made.
 
 A fork of this process would be ready at once. But processes on their way into a container can be looked at from within,
 and whoever finds the machine's Python by /proc/PID/exe as root may write to it (CVE-2019-5736). So the supervisor runs

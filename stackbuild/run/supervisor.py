@@ -1,7 +1,7 @@
 """The small process beside each container: starts it, keeps its log, exit code and health, forwards ports, stops it.
 
-`python -m stackbuild.run.supervisor FOLDER [READY]`: FOLDER is a container's (run/container.py); on descriptor
-READY one JSON message says that the container runs, or why not. It imports little, because every start waits for it.
+It is started by run/spawn.py, which then gives it a container's folder (run/container.py); it answers with one JSON
+message that the container runs, or why not. It imports little, because every start waits for it.
 """
 
 from __future__ import annotations
@@ -11,25 +11,27 @@ import json
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stackbuild.core.errors import HostError, StackError, StepError
 from stackbuild.host import cgroups, syscalls
 from stackbuild.host.enter import Entered, Entry, enter
 from stackbuild.run import control, network, rootfs
 from stackbuild.run.container import Container, State, start_time
-from stackbuild.run.health import Progress
 from stackbuild.run.log import LogWriter
 from stackbuild.run.loop import Loop, Timer
 from stackbuild.run.ports import Forwarder
 from stackbuild.run.prepare import prepare
 from stackbuild.run.runtimes.protocol import Process, rights
 from stackbuild.run.runtimes.table import runtime
+from stackbuild.run.spawn import ORDER, READY
+
+if TYPE_CHECKING:
+    from stackbuild.run.checks import Checks
 
 FIRST_PAUSE, LAST_PAUSE = 0.1, 60.0
 """Seconds before a restart: the first, doubled after each, up to the last."""
@@ -58,8 +60,10 @@ class Supervisor:
         self.stopping = False
         self.helper = 0
         self._failures = 0
-        self._timers: list[Timer] = []
+        self._checks: Checks | None = None
+        self._next_start = Timer(0, self._restart)
         self._waiters: list[control.Line] = []
+        self._followers: list[control.Line] = []
 
     # -- start ---------------------------------------------------------------------------------------------------
 
@@ -103,8 +107,13 @@ class Supervisor:
         )
         self._began = time.monotonic()
         if self.spec.health:
-            self._progress = Progress()
-            self._timers.append(self.loop.later(0, self._check))
+            from stackbuild.run.checks import Checks  # only who has a check waits for it
+
+            self._checks = Checks(self.spec.health, self.loop, lambda *how: self._enter(*how).pid, self._judge)
+
+    def _judge(self, health: str, said: str) -> None:
+        if (health, said) != (self.state.health, self.state.report):
+            self.update(health=health, report=said)
 
     def _keep(self, stream: str, fd: int) -> None:
         os.set_blocking(fd, False)
@@ -121,7 +130,7 @@ class Supervisor:
                 if not last:
                     return
             if data:
-                self.log.write(stream, data)
+                self._write(stream, data)
                 if last:
                     continue
                 return
@@ -138,14 +147,23 @@ class Supervisor:
             self.container.write_state(self.state)
         except StackError:
             pass  # a full disk: the container goes on
+        self._tell()
+
+    def _write(self, stream: str, data: bytes) -> None:
+        self.log.write(stream, data)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Let those who follow look again: there is something new in the log or the state."""
+        for line in self._followers:
+            line.nudge()
 
     # -- end -----------------------------------------------------------------------------------------------------
 
     def _exited(self, code: int) -> None:
         """The main process has ended: so does all else in the container; then perhaps it starts again."""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+        if self._checks:
+            self._checks.cancel()
         process, self.process = self.process, None
         assert process is not None
         process.kill_all()
@@ -163,7 +181,6 @@ class Supervisor:
         if process.terminal >= 0:
             self.loop.watch(process.terminal)
             os.close(process.terminal)
-        self.runtime.clear(self.container, self.launch.programs)
         again = not self.stopping and self._again(code)
         self.update(
             status="restarting" if again else "exited",
@@ -176,11 +193,12 @@ class Supervisor:
         if not again:
             self._end()
             return
+        self.runtime.clear(self.container, self.launch.programs)
         steady = time.monotonic() - self._began >= STEADY
         self._failures = 0 if steady else self._failures
         pause = min(LAST_PAUSE, FIRST_PAUSE * 2.0**self._failures)
         self._failures += 1
-        self._timers.append(self.loop.later(pause, self._restart))
+        self._next_start = self.loop.later(pause, self._restart)
 
     def _again(self, code: int) -> bool:
         policy, _, most = self.spec.restart.partition(":")
@@ -220,9 +238,8 @@ class Supervisor:
     def stop(self, grace: float | None = None) -> None:
         """The stop signal, then SIGKILL after `grace` seconds."""
         self.stopping = True
-        if self.process is None:  # waiting for a restart
-            for timer in self._timers:
-                timer.cancel()
+        if self.process is None and self.state.status == "restarting":
+            self._next_start.cancel()
             self.update(status="exited", stopped=True)
             self._end()
             return
@@ -243,51 +260,6 @@ class Supervisor:
                 os.kill(self.process.pid, number)
             except ProcessLookupError:
                 pass
-
-    # -- health --------------------------------------------------------------------------------------------------
-
-    def _check(self) -> None:
-        from stackbuild.run import health
-
-        check = self.spec.health
-        if check is None or self.process is None:
-            return
-        try:
-            if check.kind == "test":
-                out, out_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-                null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-                try:
-                    pid = self._enter(health.shell_argv(check), stdio=(null, out_write, out_write)).pid
-                finally:
-                    os.close(out_write)
-                    os.close(null)
-            else:
-                pid, out = health.start_request(check)
-        except StackError as error:
-            self._judge(1, str(error))
-            return
-        deadline = self.loop.later(check.timeout, partial(os.kill, pid, signal.SIGKILL))
-        self.loop.on_exit(pid, partial(self._checked, out, deadline))
-
-    def _checked(self, out: int, deadline: Timer, code: int) -> None:
-        deadline.cancel()
-        try:
-            said = os.read(out, 4096).decode(errors="replace").strip()
-        except BlockingIOError:
-            said = ""
-        os.close(out)
-        self._judge(code, said or ("no answer in time" if code == 137 else f"exit code {code}" if code else ""))
-
-    def _judge(self, code: int, said: str) -> None:
-        from stackbuild.run import health
-
-        check = self.spec.health
-        if check is None or self.process is None:
-            return
-        self._progress = health.after(check, self._progress, code == 0, time.monotonic() - self._began)
-        if (self._progress.state, said) != (self.state.health, self.state.report):
-            self.update(health=self._progress.state, report=said)
-        self._timers[:] = [self.loop.later(health.pause(check, self._progress), self._check)]
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -312,6 +284,7 @@ class Supervisor:
                 "stop": self._stop,
                 "signal": self._signal,
                 "wait": lambda line, message, fds: self._waiters.append(line),
+                "follow": self._follow,
                 "terminal": self._lend_terminal,
             }
             handlers[str(message.get("do"))](line, message, fds)
@@ -339,6 +312,17 @@ class Supervisor:
         self.signal(int(message["signal"]))
         self._answer(line, {})
 
+    def _follow(self, line: control.Line, message: dict[str, Any], fds: list[int]) -> None:
+        self._followers.append(line)
+        line.nudge()
+        self.loop.watch(line.fileno(), read=partial(self._unfollow, line))
+
+    def _unfollow(self, line: control.Line) -> None:
+        """Who followed says no more, so it is gone."""
+        self._followers.remove(line)
+        self.loop.watch(line.fileno())
+        line.close()
+
     def _lend_terminal(self, line: control.Line, message: dict[str, Any], fds: list[int]) -> None:
         if self.process is None or self.process.terminal < 0:
             raise StepError("the container has no terminal")
@@ -357,7 +341,7 @@ class Supervisor:
 
     def _from_terminal(self, terminal: int) -> None:
         try:
-            self.log.write("stdout", os.read(terminal, 1 << 16))
+            self._write("stdout", os.read(terminal, 1 << 16))
         except BlockingIOError:
             pass
         except OSError:  # nobody holds the other end any more
@@ -410,13 +394,28 @@ def as_json(error: StackError) -> dict[str, Any]:
     return {"kind": type(error).__name__, "what": error.what, "why": error.why, "hints": hints}
 
 
-def main(argv: list[str]) -> None:
-    """FOLDER [READY]; returns when the container has ended for good, or could not be started."""
-    ready = int(argv[1]) if len(argv) > 1 else 2
-    if ready > 2:
-        os.set_inheritable(ready, False)
+def main() -> None:
+    """Wait for an order; end when the container has ended for good, or could not be started."""
+    for fd in (ORDER, READY):
+        os.set_inheritable(fd, False)
     os.umask(0o022)
-    supervisor = Supervisor(Path(argv[0]))
+    with open(ORDER, "rb") as order:
+        folder = os.fsdecode(order.read())
+    if folder:
+        _to_log(Path(folder, "supervisor.log"))
+        _supervise(Path(folder))
+    os._exit(0)  # nothing is left to tidy, and somebody may wait for our end
+
+
+def _to_log(path: Path) -> None:
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+
+def _supervise(folder: Path) -> None:
+    supervisor = Supervisor(folder)
     supervisor.loop.on_signal(signal.SIGTERM, supervisor.stop)
     supervisor.loop.on_signal(signal.SIGINT, supervisor.stop)
     try:
@@ -425,15 +424,10 @@ def main(argv: list[str]) -> None:
             supervisor.start()
         except StackError as error:
             supervisor.update(status="exited", detail=str(error), finished=time.time())
-            os.write(ready, json.dumps({"error": as_json(error)}).encode())
+            os.write(READY, json.dumps({"error": as_json(error)}).encode())
             return
-        os.write(ready, b"{}")
-        if ready > 2:
-            os.close(ready)
+        os.write(READY, b"{}")
+        os.close(READY)
         supervisor.loop.run()
     finally:
         supervisor.close()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from stackbuild.core.errors import Hint, StepError
 from stackbuild.core.events import ContainerStateChanged, Listener, nobody
 from stackbuild.run.container import ALIVE, Container, State
 from stackbuild.run.log import LogReader
-from stackbuild.run.requests import POLL, ask_to_stop
+from stackbuild.run.requests import POLL, News, ask_to_stop
 
 HOPELESS = 5
 """Restarts in a row after which nobody waits any longer for a container to become healthy."""
@@ -27,25 +28,34 @@ def wait_healthy(container: Container, timeout: float, listener: Listener = nobo
     are over.
     """
     deadline = time.monotonic() + timeout
-    while True:
-        state = container.state()
-        if state.status == "running" and state.health in ("healthy", "none"):
-            if state.health == "healthy":
-                listener(ContainerStateChanged(container.name, "healthy", state.report))
-            return
-        if state.status == "exited":
-            raise _ended(container, state)
-        hint = Hint("see what it wrote", f"stackbuild logs {container.name}")
-        if state.status == "restarting" and state.restarts >= HOPELESS:
-            why = f"{_why(state)}, and {state.restarts} restarts did not help"
-            raise StepError(f"{container.name} keeps ending", why=why, hints=(hint,), output=tail(container))
-        if state.health == "unhealthy":
-            listener(ContainerStateChanged(container.name, "unhealthy", state.report))
-            raise StepError(f"{container.name} is unhealthy", why=state.report, hints=(hint,), output=tail(container))
-        if time.monotonic() > deadline:
-            why = f"after {timeout:g} s: {state.report}" if state.report else f"after {timeout:g} s"
-            raise StepError(f"{container.name} is not healthy yet", why=why, hints=(hint,), output=tail(container))
-        time.sleep(POLL)
+    with News(container) as news:
+        while not _is_healthy(container, listener):
+            left = deadline - time.monotonic()
+            if left < 0:
+                report = container.state().report
+                raise _failed(
+                    container, "is not healthy yet", f"after {timeout:g} s" + (f": {report}" if report else "")
+                )
+            news.wait(left)
+
+
+def _is_healthy(container: Container, listener: Listener) -> bool:
+    """Whether it runs and its check, if it has one, passes. Raises StepError if there is no hope."""
+    state = container.state()
+    if state.status == "exited":
+        raise _ended(container, state)
+    if state.status == "restarting" and state.restarts >= HOPELESS:
+        raise _failed(container, "keeps ending", f"{_why(state)}, and {state.restarts} restarts did not help")
+    if state.health in ("healthy", "unhealthy"):
+        listener(ContainerStateChanged(container.name, state.health, state.report))
+    if state.health == "unhealthy":
+        raise _failed(container, "is unhealthy", state.report)
+    return state.status == "running" and state.health in ("healthy", "none")
+
+
+def _failed(container: Container, what: str, why: str) -> StepError:
+    hint = Hint("see what it wrote", f"stackbuild logs {container.name}")
+    return StepError(f"{container.name} {what}", why=why, hints=(hint,), output=tail(container))
 
 
 def _ended(container: Container, state: State) -> StepError:
@@ -79,31 +89,50 @@ def logs(
             entries = entries[ends[-last - 1] + 1 :] if 0 <= last < len(ends) else entries
         for entry in entries:
             output(entry.stream, entry.data)
-        while follow:
-            over = container.state().status not in ALIVE
-            for entry in reader.read():
-                output(entry.stream, entry.data)
-            if over:
-                return
-            time.sleep(POLL)
+        with News(container) as news:
+            while follow:
+                over = container.state().status not in ALIVE
+                for entry in reader.read():
+                    output(entry.stream, entry.data)
+                if over:
+                    return
+                news.wait()
 
 
 class Asked:
-    """Counts SIGINT and SIGTERM instead of dying of them: from before a container starts until it is attached to."""
+    """Counts SIGINT and SIGTERM instead of dying of them: from before a container starts until it is attached to.
+
+    woken: a descriptor that can be read from the first one on.
+    """
 
     def __init__(self) -> None:
         self.times = 0
 
     def __enter__(self) -> Asked:
+        self.woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._before = {number: signal.signal(number, self._count) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def _count(self, *_: object) -> None:
         self.times += 1
+        try:
+            os.write(self._wake, b"x")
+        except BlockingIOError:
+            pass  # whoever waits has enough to read
+
+    def heard(self) -> int:
+        """How many there were; waits anew for the next."""
+        try:
+            os.read(self.woken, 512)
+        except BlockingIOError:
+            pass
+        return self.times
 
     def __exit__(self, *exc: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        os.close(self.woken)
+        os.close(self._wake)
 
 
 def attach(
@@ -113,7 +142,7 @@ def attach(
     *,
     since: float | None = None,
     asked: Asked | None = None,
-    until: Callable[[], bool] = lambda: False,
+    until: Callable[[], bool] | None = None,
 ) -> int | None:
     """In the foreground: stream its log until it ends, and give back its exit code; None when `until` says so first.
 
@@ -122,7 +151,11 @@ def attach(
     container, a second one at once. Only for the main thread.
     """
     first = container.state()
-    with nullcontext(asked) if asked else Asked() as signals, LogReader(container.path("log")) as reader:
+    with (
+        nullcontext(asked) if asked else Asked() as signals,
+        LogReader(container.path("log")) as reader,
+        News(container) as news,
+    ):
         # It may be healthy before anybody looks: that is news all the same.
         shown, done, healthy = (first.started if since is None else since) - 0.5, 0, ""
         while True:
@@ -135,11 +168,11 @@ def attach(
                     output(entry.stream, entry.data)
             if state.status not in ALIVE:
                 break
-            if signals.times > done:
-                done = signals.times
+            if (times := signals.heard()) > done:
+                done = times
                 ask_to_stop(container, 0.0 if done > 1 else None)
-            elif not done and until():
+            elif not done and until and until():
                 return None
-            time.sleep(POLL)
+            news.wait(POLL if until else None, signals.woken)
     listener(ContainerStateChanged(container.name, "exited", _why(state)))
     return 137 if state.exit_code is None else state.exit_code

@@ -22,10 +22,14 @@ def lock(folder: Path, name: str, *, wait: bool = True, shared: bool = False) ->
 
     The file stays: deleting it would let two processes hold "the" lock.
     """
-    ensure(folder)
-    path = folder / name.replace("/", "_")
+    path = os.path.join(folder, name.replace("/", "_"))
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fd = os.open(path, flags, 0o644)
+        except FileNotFoundError:
+            ensure(folder)
+            fd = os.open(path, flags, 0o644)
     except OSError as error:
         raise host_error(error, path) from error
     try:

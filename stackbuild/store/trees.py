@@ -45,11 +45,11 @@ class TreeStore:
     def ensure(self, digest: Digest, form: str, make: Callable[[Path], None]) -> Path:
         """The folder, made by `make(empty folder)` if it is not there; one maker at a time."""
         target = self.path(digest, form)
-        if self._use(digest, form):
+        if self.use(target):
             return target
         ensure(target.parent)
         with lock(self._locks, f"tree-{form}-{hex_of(digest)}"):
-            if not self._use(digest, form):
+            if not self.use(target):
                 fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=".new-"))
                 try:
                     os.chmod(fresh, 0o755)
@@ -60,10 +60,10 @@ class TreeStore:
                     raise
         return target
 
-    def _use(self, digest: Digest, form: str) -> bool:
-        """Whether it is here; if so, nobody prunes it before this process's build ends."""
-        target = self.path(digest, form)
-        return target.is_dir() and (self._uses is None or self._uses.note(digest, target, form))
+    def use(self, folder: Path) -> bool:
+        """Whether one of our folders is here; if so, nobody prunes it before this process's build ends."""
+        digest = Digest(f"sha256:{folder.name}")
+        return folder.is_dir() and (self._uses is None or self._uses.note(digest, folder, folder.parent.name))
 
 
 def remove_tree(folder: Path) -> None:

