@@ -85,8 +85,6 @@ def store_of(args: Namespace, environ: Mapping[str, str]) -> paths.StorePaths:
 
 def current(args: Namespace, environ: Mapping[str, str]) -> stamps.Stamp | None:
     """The stamp of the last run with these words, if nothing that it read has changed."""
-    if args.command not in ("build", "up", "lock"):
-        return None
     said = words(args, environ)
     if said is None:
         return None

@@ -5,31 +5,59 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from stackbuild.core.errors import Interrupted, StackError
+from stackbuild.cli.words import command_at
 
+TYPE_CHECKING = False  # `typing` takes longer to import than all else here
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
+
+    from stackbuild.core.errors import StackError
+    from stackbuild.run.spawn import Spawned
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code (DESIGN, section 11); no traceback for an expected failure."""
     words = list(sys.argv[1:] if argv is None else argv)
-    args: Namespace | None = None
     gc.set_threshold(50_000)  # a command makes few rings and ends soon: to look for them costs more than they hold
+    supervisor = _supervisor(words)
     try:
-        from stackbuild.cli.options import IN_NAMESPACE, command_module, enter_directory, parse
+        return _main(words, supervisor)
+    finally:
+        if supervisor is not None:
+            supervisor.close()
+
+
+def _supervisor(words: list[str]) -> Spawned | None:
+    """`run` waits for nothing longer than for this: so it is begun before anything else is imported."""
+    at = command_at(words)
+    if words[at : at + 1] != ["run"] or os.geteuid() != 0:
+        return None
+    from stackbuild.run.spawn import Spawned
+
+    try:
+        return Spawned()
+    except OSError:
+        return None  # whoever needs one tries again, and says what is wrong
+
+
+def _main(words: list[str], supervisor: Spawned | None) -> int:
+    from stackbuild.core.errors import Interrupted, StackError
+
+    args: Namespace | None = None
+    try:
+        from stackbuild.cli.options import IN_NAMESPACE, STAMPED, command_module, enter_directory, parse
 
         args = parse(words)
         start = os.getcwd()
         enter_directory(args)
-        from stackbuild.cli import fast
+        if args.command in STAMPED:
+            from stackbuild.cli import fast
 
-        done = fast.run(args, os.environ)
-        if done is not None:
-            return done
+            done = fast.run(args, os.environ)
+            if done is not None:
+                return done
         if args.command in IN_NAMESPACE and os.geteuid() != 0:
             from stackbuild.host.userns import reenter_if_needed
 
@@ -38,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             enter_directory(args)
         from stackbuild.cli.wiring import App
 
-        with App.of(args, dict(os.environ)) as app:
+        with App.of(args, dict(os.environ), supervisor) as app:
             code = command_module(args.command).run(app, args)
         return int(code or 0)
     except StackError as error:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from stackbuild import __version__
+from stackbuild.cli.words import command_at
 from stackbuild.core.errors import Hint, UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ COMMANDS = {
 }
 IN_NAMESPACE = frozenset(("up", "build", "run", "exec", "shell", "push", "stop", "restart", "down", "cache"))
 """Commands that own or enter other users' files: an ordinary user runs them in a user namespace."""
+
+
+STAMPED = frozenset(("build", "up", "lock"))
+"""Commands that have nothing to do if nothing that the last run read has changed (cli/fast.py)."""
 
 
 class Parser(ArgumentParser):
@@ -109,24 +114,17 @@ def parse(argv: Sequence[str]) -> Namespace:
 
 def split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words up to the command, and those after it. Raises UsageError for an unknown command."""
-    takes_value = {"-C", "-f", "--file", "--profile", "--set", "--store", "--progress"}
-    skip = False
-    for number, word in enumerate(argv):
-        if skip:
-            skip = False
-        elif word in takes_value:
-            skip = True
-        elif not word.startswith("-"):
-            if word not in COMMANDS:
-                import difflib
+    at = command_at(list(argv))
+    for word in argv[at : at + 1]:
+        if word not in COMMANDS:
+            import difflib
 
-                near = difflib.get_close_matches(word, COMMANDS, 2)
-                hints = [Hint(f"did you mean `{name}`?", f"stackbuild {name}") for name in near]
-                raise UsageError(
-                    f"there is no command `{word}`", hints=hints or [Hint("see the commands", "stackbuild --help")]
-                )
-            return list(argv[: number + 1]), list(argv[number + 1 :])
-    return list(argv), []
+            near = difflib.get_close_matches(word, COMMANDS, 2)
+            hints = [Hint(f"did you mean `{name}`?", f"stackbuild {name}") for name in near]
+            raise UsageError(
+                f"there is no command `{word}`", hints=hints or [Hint("see the commands", "stackbuild --help")]
+            )
+    return list(argv[: at + 1]), list(argv[at + 1 :])
 
 
 def command_module(name: str) -> Any:

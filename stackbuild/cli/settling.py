@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +44,25 @@ def settle_project(app: App) -> Stack:
 
 def settle_nothing(app: App, sets: Sequence[str] = ()) -> Stack:
     """A stack of nothing, in which only the engine, the site, the user and the command line have a say."""
+    return _settled(app, _about_nothing(app, sets))
+
+
+def made_of_nothing(app: App, sets: Sequence[str], make: Callable[[Stack], Any], code: str) -> Any:
+    """What `make`, in the file `code`, makes of `settle_nothing`'s stack: JSON, kept beside it."""
+    from stackbuild.stack.kept import KeptStacks, words_of
+
+    kept = KeptStacks(app.paths.stamps / "settled")
+    words = words_of(_about_nothing(app, sets), {}, None)
+    if (made := kept.made(words, app.environ, code)) is None:
+        made = make(settle_nothing(app, sets))
+        kept.put_made(words, app.environ, code, made)
+    return made
+
+
+def _about_nothing(app: App, sets: Sequence[str]) -> Question:
     from stackbuild import stack
 
-    return _settled(app, _question(app, Path(stack.__file__).with_name("nothing.toml"), sets=sets))
+    return _question(app, Path(stack.__file__).with_name("nothing.toml"), sets=sets)
 
 
 def _question(app: App, file: Path, profiles: Sequence[str] = (), sets: Sequence[str] = ()) -> Question:

@@ -70,11 +70,10 @@ def _last_image(app: App) -> Ready:
 
 def _spec(app: App, stack: Stack, config: Any, digest: str) -> RuntimeSpec:
     """User over image over engine."""
-    from stackbuild.run.settings import runtime_spec
+    from stackbuild.run.settings import runtime_spec, wanted
 
-    return runtime_spec(
-        config, stack.container, app.container_name(), project=stack.project, digest=digest, soft=engine_defaults(stack)
-    )
+    own = wanted(stack.container, stack.project, engine_defaults(stack))
+    return runtime_spec(config, own, app.container_name(), digest=digest)
 
 
 def engine_defaults(stack: Stack) -> list[str]:

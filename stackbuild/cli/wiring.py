@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from stackbuild.net.client import Client
     from stackbuild.oci.layout import Layout
     from stackbuild.plan.graph import Plan
+    from stackbuild.run.spawn import Spawned
     from stackbuild.stack.image_tables import Registry
     from stackbuild.stack.stack import Stack
     from stackbuild.store.objects import ObjectStore
@@ -43,10 +44,13 @@ DEFAULT_FILE = "stack.toml"
 class App:
     """One run of the command line. args: the global options; environ: the caller's environment."""
 
-    def __init__(self, args: Namespace, environ: Mapping[str, str], listener: Listener) -> None:
+    def __init__(
+        self, args: Namespace, environ: Mapping[str, str], listener: Listener, supervisor: Spawned | None = None
+    ) -> None:
         self.args, self.environ, self.listener = args, environ, listener
         self.started = time.time_ns()
         self.ending = ExitStack()  # what is to be given back when the command ends
+        self._supervisor = supervisor
         self._protected = False
         self.settling = False  # while recipes are fetched, registries are known from the machine's own config alone
         self.before_base: Stack | None = None  # the stack as settled without its image level
@@ -55,12 +59,12 @@ class App:
 
     @classmethod
     @contextmanager
-    def of(cls, args: Namespace, environ: Mapping[str, str]) -> Iterator[App]:
+    def of(cls, args: Namespace, environ: Mapping[str, str], supervisor: Spawned | None = None) -> Iterator[App]:
         """An app whose progress view lives as long as the command."""
         from stackbuild.cli.progress import make
 
         with make(args.progress, quiet=args.quiet, verbose=args.verbose) as listener:
-            app = cls(args, environ, NotesOnce(listener))
+            app = cls(args, environ, NotesOnce(listener), supervisor)
             with app.ending:
                 yield app
 
@@ -195,6 +199,12 @@ class App:
 
         self.protect()
         return config_and_folders(self, reference)
+
+    def supervisor(self) -> Spawned:
+        """The one that this command has begun with, else a new one; it gets ready while a container is made."""
+        from stackbuild.run.spawn import Spawned
+
+        return self._supervisor or self.ending.enter_context(Spawned())
 
     @cached_property
     def lock_file(self) -> LockFile:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import shutil
@@ -11,35 +10,16 @@ from pathlib import Path
 
 from stackbuild.core.errors import HostError
 from stackbuild.core.files import host_error
-from stackbuild.host.syscalls import CLONE_NEWNS, MS_NODEV, MS_REC
+from stackbuild.host.syscalls import CLONE_NEWNS, MS_NODEV, MS_REC, mount, umount2, unshare
 
 _PAGE = 4096  # mount(2) takes one page of options
 OPTIONS = "index=off,redirect_dir=nofollow,metacopy=off,xino=off"
 """The upper folder then holds nothing but what we read. (In a user namespace `redirect_dir=off` is refused.)"""
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
 _MS_PRIVATE = 1 << 18
 _MNT_DETACH = 2
 
 _private_in = 0
-
-
-def _check(result: int, path: str | None = None) -> None:
-    if result != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), path)
-
-
-def unshare(flags: int) -> None:
-    """unshare(2) for the calling thread. Raises OSError."""
-    _check(_LIBC.unshare(ctypes.c_int(flags)))
-
-
-def mount(source: str, target: Path | str, kind: str = "none", flags: int = 0, data: str = "") -> None:
-    """mount(2). Raises OSError that names the target."""
-    options = os.fsencode(data) if data else None
-    result = _LIBC.mount(os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), options)
-    _check(result, str(target))
 
 
 def private_mounts() -> None:
@@ -62,7 +42,7 @@ def private_mounts() -> None:
 def unmount(target: Path) -> None:
     """Detach a mount, in use or not; nothing if there is none. Raises OSError."""
     try:
-        _check(_LIBC.umount2(os.fsencode(target), _MNT_DETACH), str(target))
+        umount2(target, _MNT_DETACH)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOENT):
             raise

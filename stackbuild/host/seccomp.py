@@ -106,7 +106,7 @@ _SUB_ARCHITECTURES = {"X86_64": ("X86",), "AARCH64": ("ARM",)}
 class Match(NamedTuple):
     """A condition on one argument. operator: libseccomp's name; two: the value of a masked comparison."""
 
-    index: int
+    argument: int
     operator: str
     value: int
     two: int = 0
@@ -216,7 +216,7 @@ def _add(lib: ModuleType, made: Any, action: int, name: str, match: Match | None
         if match is None:
             made.add_rule(action, name)
         else:
-            made.add_rule(action, name, lib.Arg(match.index, getattr(lib, match.operator), match.value, match.two))
+            made.add_rule(action, name, lib.Arg(match.argument, getattr(lib, match.operator), match.value, match.two))
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EFAULT, errno.ENOENT):  # a call that this processor does not have
             raise HostError("cannot make a seccomp filter", why=f"{name}: {error.strerror}") from error
@@ -248,7 +248,7 @@ def _json(rule: Rule) -> dict[str, Any]:
     if rule.match is not None:
         match = rule.match
         made["args"] = [
-            {"index": match.index, "value": match.value, "valueTwo": match.two, "op": f"SCMP_CMP_{match.operator}"}
+            {"index": match.argument, "value": match.value, "valueTwo": match.two, "op": f"SCMP_CMP_{match.operator}"}
         ]
     return made
 

@@ -1,4 +1,4 @@
-"""The few Linux calls that Python 3.11 lacks: setns, prctl, capset, openat2. Mounts are in overlay.py."""
+"""The few Linux calls that Python 3.11 lacks: mount, unshare, setns, prctl, capset, openat2. Imports none of ours."""
 
 from __future__ import annotations
 
@@ -50,6 +50,29 @@ def _check(result: int, what: str) -> int:
         code = ctypes.get_errno()
         raise OSError(code, f"{what}: {os.strerror(code)}")
     return result
+
+
+def _check_of(result: int, path: str | None = None) -> None:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), path)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2) for the calling thread. Raises OSError."""
+    _check_of(_libc.unshare(ctypes.c_int(flags)))
+
+
+def mount(source: str, target: os.PathLike[str] | str, kind: str = "none", flags: int = 0, data: str = "") -> None:
+    """mount(2). Raises OSError that names the target."""
+    options = os.fsencode(data) if data else None
+    result = _libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), options)
+    _check_of(result, str(target))
+
+
+def umount2(target: os.PathLike[str] | str, flags: int) -> None:
+    """umount2(2). Raises OSError that names the target."""
+    _check_of(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)), str(target))
 
 
 def setns(fd: int, flags: int) -> None:

@@ -44,12 +44,12 @@ def up(spec: RuntimeSpec, lowers: Sequence[Path], paths: StorePaths, listener: L
         if container.exists and _same(container, spec, lowers):
             if container.state().status in ALIVE:
                 return Started(container, "unchanged")
-            with Spawned() as supervisor:
+            with _spawned() as supervisor:
                 _reap(container)
                 _spawn(container, listener, supervisor)
             return Started(container, "started")
         how: How = "replaced" if container.exists else "created"
-        with Spawned() as supervisor:
+        with _spawned() as supervisor:
             _remove(container)
             _create(container, spec, lowers, paths)
             _spawn(container, listener, supervisor)
@@ -69,15 +69,17 @@ def start(
     paths: StorePaths,
     supervisor: Spawned,
     listener: Listener = nobody,
+    *,
+    stdin: bool = False,
 ) -> Container:
-    """Make and start a new container. Raises HostError if it exists."""
+    """Make and start a new container. stdin: its command reads ours. Raises HostError if it exists."""
     container = Container(paths.containers / spec.name)
     with held(paths, spec.name):
         if container.exists:
             hint = Hint("remove it first", f"stackbuild down {spec.name}")
             raise HostError(f"there is a container {spec.name} already", hints=(hint,))
         _create(container, spec, lowers, paths)
-        _spawn(container, listener, supervisor)
+        _spawn(container, listener, supervisor, stdin)
     return container
 
 
@@ -85,7 +87,7 @@ def start_again(container: Container, paths: StorePaths, listener: Listener = no
     """Start a stopped container from what is stored of it; nothing if it runs."""
     with held(paths, container.name):
         if container.state().status not in ALIVE:
-            with Spawned() as supervisor:
+            with _spawned() as supervisor:
                 _reap(container)
                 _spawn(container, listener, supervisor)
 
@@ -116,10 +118,17 @@ def _create(container: Container, spec: RuntimeSpec, lowers: Sequence[Path], pat
     write_file(container.path("spec.json"), spec.to_json(), mode=0o600)
 
 
-def _spawn(container: Container, listener: Listener, supervisor: Spawned) -> None:
+def _spawned() -> Spawned:
+    try:
+        return Spawned()
+    except OSError as error:
+        raise HostError("cannot start the container's supervisor", why=str(error)) from error
+
+
+def _spawn(container: Container, listener: Listener, supervisor: Spawned, stdin: bool = False) -> None:
     """Let the supervisor start it, and wait until it runs. Raises what the supervisor reports."""
     try:
-        answer = supervisor.take(container.folder)
+        answer = supervisor.take(container.folder, stdin=stdin)
     except HostError:
         _reap(container)
         raise

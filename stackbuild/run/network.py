@@ -47,7 +47,7 @@ def isolate(kind: str, programs: Mapping[str, str], locks: Path, record: Path) -
             if helper == 0:
                 ours.close()
                 _outside(theirs, programs, locks, record)
-        overlay.unshare(syscalls.CLONE_NEWNET)
+        syscalls.unshare(syscalls.CLONE_NEWNET)
         _up("lo")
         _allow_low_ports()
         if not helper:

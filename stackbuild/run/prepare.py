@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stackbuild.core.errors import Hint, HostError
-from stackbuild.host import overlay, syscalls
+from stackbuild.host import syscalls
 from stackbuild.host.enter import attainable
 from stackbuild.run import network, rootfs
 from stackbuild.run.container import Container, Launch
@@ -61,8 +61,8 @@ def _limits(spec: RuntimeSpec) -> tuple[RuntimeSpec, tuple[str, ...]]:
 def _private_mounts() -> None:
     """A mount namespace in which what we mount is seen by nobody else; what the host unmounts goes here too."""
     try:
-        overlay.unshare(syscalls.CLONE_NEWNS)
-        overlay.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)
     except OSError as error:
         raise HostError("cannot make a mount namespace", why=error.strerror or str(error)) from error
 
@@ -116,7 +116,7 @@ def _sysfs(container: Container, spec: RuntimeSpec) -> str:
     target.mkdir(exist_ok=True)
     flags = syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
     try:
-        overlay.mount("sysfs", target, "sysfs", flags)
+        syscalls.mount("sysfs", target, "sysfs", flags)
     except OSError:
         return ""
     return str(target)

@@ -5,53 +5,53 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stackbuild.core.digest import digest_of
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.host.syscalls import CAPABILITIES
 from stackbuild.run.spec import DEFAULT_CAPABILITIES, DEFAULT_PATH, Health, Limits, Mount, Port, RuntimeSpec
-from stackbuild.settings.levels import Level
-from stackbuild.stack.stack import Stack
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stackbuild.stack.container_tables import Container
+    from stackbuild.stack.stack import Stack
 
 
-def runtime_spec(
-    image: Mapping[str, Any],
-    container: Container,
-    name: str,
-    *,
-    project: Path,
-    digest: str = "",
-    command: Sequence[str] = (),
-    terminal: bool = False,
-    soft: Sequence[str] = (),
-) -> RuntimeSpec:
-    """User over image over engine: what to start.
+class Wanted(NamedTuple):
+    """What settings say of a container, as values with a JSON form: laid over an image's config it is a RuntimeSpec.
 
-    image: the OCI image config document, or its inner "config" object alone. container: settled, the engine's
-    defaults in it. project: what relative volume paths are relative to. digest: the image's, to know a changed
-    one. command: replaces the image's Cmd. soft: names of settings that nobody asked for (RuntimeSpec.soft).
-    Raises UsageError.
+    spec: all but what an image has a say in; a volume without a name has the source "". user: None: the image's.
+    health: None: no check, even if the image has one; else fields of Health that were said, and with "kind" and "what"
+    it is the container's own check.
     """
-    config = image.get("config", image) or {}
-    env = {"PATH": DEFAULT_PATH}
-    env.update(one.partition("=")[::2] for one in config.get("Env") or ())
-    env.update(container.env)
-    if terminal:
-        env.setdefault("TERM", "xterm")
+
+    spec: RuntimeSpec
+    user: str | None
+    health: Mapping[str, Any] | None
+
+    def to_tree(self) -> dict[str, Any]:
+        return {"spec": self.spec.to_json().decode(), "user": self.user, "health": self.health}
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any]) -> Wanted:
+        """Raises ValueError or KeyError if it is not one."""
+        return cls(RuntimeSpec.from_json(tree["spec"].encode()), tree["user"], tree["health"])
+
+
+def wanted(container: Container, project: Path, soft: Sequence[str] = ()) -> Wanted:
+    """Of settled settings, the engine's defaults in them. Raises UsageError.
+
+    project: what relative volume paths are relative to. soft: names of settings that nobody asked for
+    (RuntimeSpec.soft).
+    """
     added, capabilities = _capabilities(container)
-    return RuntimeSpec(
-        name=name,
-        argv=_argv(config, command),
-        env=env,
-        cwd=config.get("WorkingDir") or "/",
-        user=str(container.user if container.user is not None else config.get("User") or ""),
-        hostname=name[:63].rstrip("-"),
-        mounts=_mounts(config, container, project, name),
+    spec = RuntimeSpec(
+        name="",
+        argv=(),
+        env=dict(container.env),
+        mounts=_mounts(container, project),
         ports=_ports(container),
         network=container.network,
         capabilities=capabilities,
@@ -61,20 +61,54 @@ def runtime_spec(
         limits=Limits(container.resources.memory, container.resources.cpus, container.resources.pids),
         rlimits={limit: (value.soft, value.hard) for limit, value in container.ulimits.items()},
         init=container.init,
-        terminal=terminal,
-        health=_health(config, container),
         restart=container.restart,
-        stop_signal=stop_signal(config.get("StopSignal") or "SIGTERM"),
         stop_grace=container.stop_grace_period,
-        labels=dict(config.get("Labels") or {}),
         runtime=container.runtime,
-        image=digest,
         soft=tuple(soft),
+    )
+    return Wanted(spec, None if container.user is None else str(container.user), _health_said(container))
+
+
+def runtime_spec(
+    image: Mapping[str, Any],
+    wanted: Wanted,
+    name: str,
+    *,
+    digest: str = "",
+    command: Sequence[str] = (),
+    terminal: bool = False,
+) -> RuntimeSpec:
+    """User over image over engine: what to start.
+
+    image: the OCI image config document, or its inner "config" object alone. digest: the image's, to know a changed
+    one. command: replaces the image's Cmd. Raises UsageError.
+    """
+    config = image.get("config", image) or {}
+    env = {"PATH": DEFAULT_PATH}
+    env.update(one.partition("=")[::2] for one in config.get("Env") or ())
+    env.update(wanted.spec.env)
+    if terminal:
+        env.setdefault("TERM", "xterm")
+    return wanted.spec._replace(
+        name=name,
+        argv=_argv(config, command),
+        env=env,
+        cwd=config.get("WorkingDir") or "/",
+        user=str(config.get("User") or "") if wanted.user is None else wanted.user,
+        hostname=name[:63].rstrip("-"),
+        mounts=_with_volumes(config, wanted.spec.mounts, name),
+        terminal=terminal,
+        health=_health(config, wanted.health),
+        stop_signal=stop_signal(config.get("StopSignal") or "SIGTERM"),
+        labels=dict(config.get("Labels") or {}),
+        image=digest,
     )
 
 
 def soft_settings(stack: Stack) -> tuple[str, ...]:
     """The limits that only the engine's defaults ask for (RuntimeSpec.soft)."""
+    from stackbuild.settings.levels import Level
+
     limits = ("resources.memory", "resources.cpus", "resources.pids")
     return tuple(one for one in limits if stack.origin("container", *one.split(".")).level == Level.ENGINE.value)
 
@@ -133,10 +167,8 @@ def _capabilities(container: Container) -> tuple[tuple[str, ...], tuple[str, ...
     return tuple(one for one in in_order if one in added), in_order
 
 
-def _mounts(config: Mapping[str, Any], container: Container, project: Path, name: str) -> tuple[Mount, ...]:
+def _mounts(container: Container, project: Path) -> tuple[Mount, ...]:
     mounts = {}
-    for target in sorted(config.get("Volumes") or {}):
-        mounts[_plain(target)] = Mount("volume", _plain(target), _anonymous(name, target))
     for tmpfs in container.tmpfs:
         mounts[_plain(tmpfs.target)] = Mount("tmpfs", _plain(tmpfs.target), size=tmpfs.size, mode=tmpfs.mode)
     for volume in container.volumes:
@@ -145,9 +177,19 @@ def _mounts(config: Mapping[str, Any], container: Container, project: Path, name
             source = os.path.normpath(project / volume.source)
             mounts[target] = Mount("bind", target, source, volume.read_only)
         else:
-            source = volume.source if volume.kind == "named" else _anonymous(name, target)
-            mounts[target] = Mount("volume", target, source, volume.read_only)
-    return tuple(mounts[target] for target in sorted(mounts))  # an outer one before those within it
+            mounts[target] = Mount("volume", target, volume.source if volume.kind == "named" else "", volume.read_only)
+    return tuple(mounts.values())
+
+
+def _with_volumes(config: Mapping[str, Any], own: Sequence[Mount], name: str) -> tuple[Mount, ...]:
+    """The mounts, and volumes where the image wants some and there is nothing else; an outer one before those in it."""
+    mounts = {_plain(target): Mount("volume", _plain(target)) for target in config.get("Volumes") or ()}
+    mounts.update((one.target, one) for one in own)
+    named = (
+        one if one.source or one.kind != "volume" else one._replace(source=_anonymous(name, one.target))
+        for one in mounts.values()
+    )
+    return tuple(sorted(named, key=lambda one: one.target))
 
 
 def _plain(path: str) -> str:
@@ -159,24 +201,31 @@ def _anonymous(name: str, target: str) -> str:
     return f"{name}-{digest_of(target.encode())[7:15]}"
 
 
-def _health(config: Mapping[str, Any], container: Container) -> Health | None:
-    """The container's check, else the image's (Docker's extension of the config, times in nanoseconds)."""
+def _health_said(container: Container) -> dict[str, Any] | None:
     own = container.healthcheck
-    if own is not None and own.test == ("NONE",):
+    if own is None:
+        return {}
+    if own.test == ("NONE",):
         return None
-    said = {} if own is None else {"interval": own.interval, "timeout": own.timeout, "retries": own.retries}
-    if own is not None:
-        said["start_period"] = own.start_period
-    times: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
-    if own is not None and own.kind is not None:
-        what = own.test if own.kind == "test" else (getattr(own, own.kind),)
-        return Health(own.kind, tuple(what or ()), **times)
+    times = ("interval", "timeout", "retries", "start_period")
+    said: dict[str, Any] = {name: getattr(own, name) for name in times if getattr(own, name) is not None}
+    if own.kind is not None:
+        said |= {"kind": own.kind, "what": list(own.test or ()) if own.kind == "test" else [getattr(own, own.kind)]}
+    return said
+
+
+def _health(config: Mapping[str, Any], said: Mapping[str, Any] | None) -> Health | None:
+    """The container's check, else the image's (Docker's extension of the config, times in nanoseconds)."""
+    if said is None:
+        return None
+    if "kind" in said:
+        return Health(**{**said, "what": tuple(said["what"])})
     image = config.get("Healthcheck") or {}
     test = tuple(image.get("Test") or ())
     if not test or test[0] == "NONE":
         return None
     names = {"interval": "Interval", "timeout": "Timeout", "start_period": "StartPeriod"}
-    times.update({key: image[theirs] / 1e9 for key, theirs in names.items() if image.get(theirs)})
+    times = dict(said) | {key: image[theirs] / 1e9 for key, theirs in names.items() if image.get(theirs)}
     if image.get("Retries"):
         times["retries"] = image["Retries"]
     return Health("test", test, **times)

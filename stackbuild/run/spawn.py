@@ -8,16 +8,15 @@ a Python that it sees as read-only.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import select
 import sys
-import time
-from pathlib import Path
-from typing import Any, NoReturn
 
-from stackbuild.core.errors import HostError
-from stackbuild.host import overlay, syscalls
+from stackbuild.host import syscalls
+
+TYPE_CHECKING = False  # see cli/main.py, which imports this before all else
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any, NoReturn
 
 SECONDS = 60.0
 ORDER, READY = 3, 4
@@ -25,39 +24,50 @@ ORDER, READY = 3, 4
 
 
 class Spawned:
-    """A supervisor without a container. Leaving without `take` ends it. stdin: a descriptor that the command reads."""
+    """A supervisor without a container; `close` ends it, unless it was given one. Raises OSError."""
 
-    def __init__(self, stdin: int | None = None) -> None:
+    def __init__(self) -> None:
         order, self._order = os.pipe()
         self._ready, ready = os.pipe()
         try:
             self._pid = os.fork()
             if self._pid == 0:
-                _become_supervisor(stdin, order, ready)
-        except OSError as error:
+                _become_supervisor(order, ready)
+        except OSError:
             os.close(self._order)
             os.close(self._ready)
-            raise HostError("cannot start the container's supervisor", why=str(error)) from error
+            raise
         finally:
             os.close(order)
             os.close(ready)
-        self._taken = False
+        self._waits = True
+
+    def close(self) -> None:
+        if self._waits:
+            self._waits = False
+            os.close(self._order)  # to it, the end of its order: it ends
+            os.close(self._ready)
+            os.waitpid(self._pid, 0)
 
     def __enter__(self) -> Spawned:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._taken:
-            os.close(self._order)  # to it, the end of its order: it ends
-            os.close(self._ready)
-            os.waitpid(self._pid, 0)
+        self.close()
 
-    def take(self, folder: Path) -> dict[str, Any]:
-        """Give it a container; what it says when that runs ({}), or why not ({"error": …}). Raises HostError."""
-        self._taken = True
+    def take(self, folder: Path, *, stdin: bool = False) -> dict[str, Any]:
+        """Give it a container; what it says when that runs ({}), or why not ({"error": …}).
+
+        stdin: the command reads ours. Raises HostError.
+        """
+        import json
+
+        from stackbuild.core.errors import HostError
+
+        self._waits = False
         try:
             with open(self._order, "wb") as order:
-                order.write(os.fsencode(folder))
+                order.write(json.dumps({"folder": os.fspath(folder), "stdin": stdin}).encode())
         except BrokenPipeError:
             pass  # it has ended already, and said why
         said = _read(self._ready, SECONDS)
@@ -75,6 +85,8 @@ class Spawned:
 
     def _end(self) -> None:
         """Wait until it has cleared away what it made; at last, end it."""
+        import select
+
         pidfd = os.pidfd_open(self._pid)
         try:
             if not select.select([pidfd], [], [], SECONDS)[0]:
@@ -86,6 +98,9 @@ class Spawned:
 
 def _read(ready: int, seconds: float) -> bytes:
     """What a supervisor says, as far as it comes in this time."""
+    import select
+    import time
+
     data = b""
     with open(ready, "rb", buffering=0) as pipe:
         deadline = time.monotonic() + seconds
@@ -104,16 +119,15 @@ def _last_line(folder: Path) -> str:
         return ""
 
 
-def _become_supervisor(stdin: int | None, order: int, ready: int) -> NoReturn:
+def _become_supervisor(order: int, ready: int) -> NoReturn:
     try:
         os.setsid()
-        null = os.open("/dev/null", os.O_RDWR)
-        wanted = (null if stdin is None else stdin, null, ready, order, ready)  # until it has a log it complains to us
+        wanted = (0, os.open("/dev/null", os.O_RDWR), ready, order, ready)  # until it has a log it complains to us
         safe = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in wanted]
         for number, fd in enumerate(safe):
             os.dup2(fd, number)
         os.closerange(len(wanted), os.sysconf("SC_OPEN_MAX"))
-        root = str(Path(__file__).parents[2])
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         python = os.path.realpath(sys.executable)
         _protect(python)
         os.chdir("/")
@@ -126,14 +140,14 @@ def _become_supervisor(stdin: int | None, order: int, ready: int) -> NoReturn:
 
 def _protect(python: str) -> None:
     """Let the supervisor's program be read-only for whoever finds it in /proc."""
-    overlay.unshare(syscalls.CLONE_NEWNS)
-    overlay.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)
-    overlay.mount(python, python, "", syscalls.MS_BIND)
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)
+    syscalls.mount(python, python, "", syscalls.MS_BIND)
     flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY
     try:
-        overlay.mount("none", python, "", flags | syscalls.MS_NODEV | syscalls.MS_NOSUID)
+        syscalls.mount("none", python, "", flags | syscalls.MS_NODEV | syscalls.MS_NOSUID)
     except OSError:
-        overlay.mount("none", python, "", flags | _flags_of(python))  # in a user namespace these may not change
+        syscalls.mount("none", python, "", flags | _flags_of(python))  # in a user namespace these may not change
 
 
 def _flags_of(path: str) -> int:

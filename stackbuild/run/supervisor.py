@@ -399,23 +399,21 @@ def main() -> None:
     for fd in (ORDER, READY):
         os.set_inheritable(fd, False)
     os.umask(0o022)
-    with open(ORDER, "rb") as order:
-        folder = os.fsdecode(order.read())
-    if folder:
-        _to_log(Path(folder, "supervisor.log"))
-        _supervise(Path(folder))
+    with open(ORDER, "rb") as pipe:
+        order = pipe.read()
+    if order:
+        _obey(**json.loads(order))
     os._exit(0)  # nothing is left to tidy, and somebody may wait for our end
 
 
-def _to_log(path: Path) -> None:
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-
-
-def _supervise(folder: Path) -> None:
-    supervisor = Supervisor(folder)
+def _obey(folder: str, stdin: bool) -> None:
+    """Be the supervisor of the container in this folder. stdin: its command reads what our maker would read."""
+    log = os.open(f"{folder}/supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for number, fd in enumerate((0 if stdin else null, log, log)):
+        if number != fd:
+            os.dup2(fd, number)
+    supervisor = Supervisor(Path(folder))
     supervisor.loop.on_signal(signal.SIGTERM, supervisor.stop)
     supervisor.loop.on_signal(signal.SIGINT, supervisor.stop)
     try:

@@ -10,12 +10,14 @@ import os
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stackbuild import __version__, settings
 from stackbuild.core import stamps
-from stackbuild.stack.question import Question
-from stackbuild.stack.stack import Stack
+
+if TYPE_CHECKING:
+    from stackbuild.stack.question import Question
+    from stackbuild.stack.stack import Stack
 
 VALUES = frozenset(
     {
@@ -60,6 +62,23 @@ class KeptStacks:
             return load(base64.b64decode(stamp.result["stack"]))
         except (KeyError, TypeError, ValueError):
             return None
+
+    def made(self, words: list[str], environ: Mapping[str, str], code: str) -> Any:
+        """What was made of the stack of these words by this file of ours (`put_made`); None if it is not known."""
+        stamp = stamps.read(stamps.place(self._area, words))
+        if stamp is None or not stamp.current(environ):
+            return None
+        signature, made = stamp.result.get("made", {}).get(code, (None, None))
+        return made if signature == stamps.signature(code) else None
+
+    def put_made(self, words: list[str], environ: Mapping[str, str], code: str, made: Any) -> None:
+        """Keep something made of a kept stack, as JSON, beside it."""
+        place = stamps.place(self._area, words)
+        stamp = stamps.read(place)
+        if stamp is not None and stamp.current(environ):
+            others = stamp.result.get("made", {})
+            result = {**stamp.result, "made": {**others, code: (stamps.signature(code), made)}}
+            stamps.write(place, stamp._replace(result=result), mode=0o600)
 
     def put(self, words: list[str], environ: Mapping[str, str], stack: Stack, started: int) -> None:
         """Keep a stack. started: time.time_ns() before the first of its files was read.
@@ -107,6 +126,8 @@ def load(data: bytes) -> Stack | None:
         found = _Values(io.BytesIO(data)).load()
     except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, TypeError, ValueError):
         return None
+    from stackbuild.stack.stack import Stack
+
     return found if isinstance(found, Stack) else None
 
 

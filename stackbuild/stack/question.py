@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(NamedTuple):
     """What is to be settled: a stack file and all that may say something about it.
 
     sets: KEY=VALUE of each --set. environ: the caller's environment. user_config, site_config: they need not exist.
@@ -18,7 +17,7 @@ class Question:
     file: Path
     profiles: Sequence[str] = ()
     sets: Sequence[str] = ()
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = {}
     user_config: Path | None = None
     site_config: Path | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from stackbuild.core.errors import UsageError
 from stackbuild.run.container import container_name
-from stackbuild.run.settings import runtime_spec, soft_settings, stop_signal
+from stackbuild.run.settings import Wanted, runtime_spec, soft_settings, stop_signal, wanted
 from stackbuild.run.spec import DEFAULT_CAPABILITIES, Health, Limits, Mount, Port, RuntimeSpec
 from stackbuild.stack.settle import settle
 from stackbuild.stack.stack import Stack
@@ -36,8 +37,9 @@ def settled(folder: Path, container: str = "") -> Stack:
     return settle(file, environ={}, user_config=nowhere, site_config=nowhere)
 
 
-def spec_of(folder: Path, container: str = "", image: Any = IMAGE, **more: Any) -> RuntimeSpec:
-    return runtime_spec(image, settled(folder, container).container, "web-1", project=folder, **more)
+def spec_of(folder: Path, container: str = "", image: Any = IMAGE, soft: Any = (), **more: Any) -> RuntimeSpec:
+    own = wanted(settled(folder, container).container, folder, soft)
+    return runtime_spec(image, Wanted.from_tree(json.loads(json.dumps(own.to_tree()))), "web-1", **more)
 
 
 def test_the_images_config_is_what_runs(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from stackbuild.cli.containers import environment
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
     from stackbuild.run.container import Container
-    from stackbuild.run.spawn import Spawned
+    from stackbuild.run.settings import Wanted
     from stackbuild.run.spec import RuntimeSpec
     from stackbuild.run.watch import Asked
     from stackbuild.stack.stack import Stack
@@ -43,29 +43,23 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(app: App, args: Namespace) -> int:
-    from stackbuild.run.spawn import Spawned
-
+    supervisor = app.supervisor()
     if args.tty and args.interactive:
         from stackbuild.cli.terminal import need_terminal
 
         need_terminal()
-    # It gets ready while we find out what it is to start.
-    with Spawned(0 if args.interactive and not args.tty else None) as supervisor:
-        return _run(app, args, supervisor)
-
-
-def _run(app: App, args: Namespace, supervisor: Spawned) -> int:
     from stackbuild.run.lifecycle import down, start
 
     spec, lowers = _what(app, args)
+    stdin = args.interactive and not args.tty
     if args.detach:
-        start(spec, lowers, app.paths, supervisor, app.listener)
+        start(spec, lowers, app.paths, supervisor, app.listener, stdin=stdin)
         sys.stdout.write(f"{spec.name}\n")
         return 0
     from stackbuild.run.watch import Asked
 
     with nullcontext() if args.tty else Asked() as asked:  # from here on Ctrl-C means the container
-        made = start(spec, lowers, app.paths, supervisor, app.listener)
+        made = start(spec, lowers, app.paths, supervisor, app.listener, stdin=stdin)
         try:
             return _follow(app, args, made, asked)
         finally:
@@ -89,32 +83,29 @@ def _follow(app: App, args: Namespace, made: Container, asked: Asked | None) -> 
 
 def _what(app: App, args: Namespace) -> tuple[RuntimeSpec, list[Path]]:
     """What to start, and the unpacked layers of its image, lowest first."""
-    from stackbuild.run.settings import runtime_spec, soft_settings
+    from stackbuild.run.settings import runtime_spec
 
     config, lowers = app.lowers_of(args.reference)
-    stack = settings(app, args)
-    spec = runtime_spec(
-        config,
-        stack.container,
-        args.name or f"{_stem(args.reference)}-{os.urandom(4).hex()}",
-        project=Path.cwd(),
-        command=args.argv,
-        terminal=args.tty,
-        soft=soft_settings(stack),
-    )
+    name = args.name or f"{_stem(args.reference)}-{os.urandom(4).hex()}"
+    spec = runtime_spec(config, settings(app, args), name, command=args.argv, terminal=args.tty)
     return spec, lowers
 
 
-def settings(app: App, args: Namespace) -> Stack:
-    """A stack of nothing, whose container only the engine, the site, the user and this command line have a say in."""
-    from stackbuild.cli.settling import settle_nothing
+def settings(app: App, args: Namespace) -> Wanted:
+    """What engine, site, user and this command line say of the container, with no stack beside them."""
+    from stackbuild.cli.settling import made_of_nothing
+    from stackbuild.run import settings as ours
 
     said: dict[str, Any] = {key: getattr(args, key) for key, _, _ in _LISTS + _MORE if getattr(args, key)}
     said |= {key: getattr(args, key) for key in _WORDS if getattr(args, key) is not None}
     env = environment(args.env, dict(app.environ))
     sets = [f"container.{key}={json.dumps(value)}" for key, value in said.items()]
     sets += [f"container.env.{json.dumps(key)}={json.dumps(value)}" for key, value in env.items()]
-    return settle_nothing(app, sets)
+
+    def make(stack: Stack) -> dict[str, Any]:
+        return ours.wanted(stack.container, Path.cwd(), ours.soft_settings(stack)).to_tree()
+
+    return ours.Wanted.from_tree(made_of_nothing(app, sets, make, ours.__file__))
 
 
 def _stem(reference: str) -> str:
