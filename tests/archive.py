@@ -32,6 +32,7 @@ class Archive:
     faults: part of a path -> "refuse" (503), "truncate" (half of the body, full length announced),
     "lie" (as long, other bytes), "missing" (404). asked: every path that was requested.
     login: "user:password" that it asks for. logins: what came with each request. moved: where it redirects to.
+    statuses: of its answers.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Archive:
     login: str = ""
     moved: str = ""
     logins: list[str] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
 
     @property
     def key(self) -> Path:
@@ -94,11 +96,13 @@ class Archive:
         compression: Sequence[str] = ("", ".xz"),
         by_hash: bool = False,
         fields: str = "",
+        age: float = 3600,
     ) -> None:
         """Write a suite's indexes, Release and InRelease. valid_for: seconds from now, negative for an expired one.
 
         pool: the folder that holds the suite's packages. compression: suffixes of the index files.
-        by_hash: these are there by their hash alone. fields: more of Release.
+        by_hash: these are there by their hash alone. fields: more of Release. age: of the
+        indexes, in seconds.
         """
         need("apt-ftparchive")
         top = self.folder / f"dists/{suite}"
@@ -119,7 +123,7 @@ class Archive:
             "Codename": suite,
             "Architectures": " ".join(self.architectures),
             "Components": "main",
-            "Date": formatdate(now - 3600 + min(valid_for, 0), usegmt=True),
+            "Date": formatdate(now - age + min(valid_for, 0), usegmt=True),
         }
         options = [word for key, value in says.items() for word in ("-o", f"APT::FTPArchive::Release::{key}={value}")]
         release = subprocess.run(["apt-ftparchive", *options, "release", top], check=True, capture_output=True)
@@ -235,6 +239,9 @@ class Handler(SimpleHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet: `asked` says what was asked."""
+
+    def log_request(self, code: Any = "-", size: Any = "-") -> None:
+        self.made.statuses.append(int(code))
 
     def do_GET(self) -> None:
         self.made.asked.append(self.path)

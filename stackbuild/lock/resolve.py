@@ -15,7 +15,7 @@ from stackbuild.lock.base_stack import BaseStack
 from stackbuild.lock.local import bring, differences
 from stackbuild.lock.lock import FORMAT, Lock, LockedArchive, LockedPackage, LockedRemoval, PlatformLock
 from stackbuild.lock.requests import answers, digest, moved_below, puts_on_base
-from stackbuild.lock.sources import find_sources
+from stackbuild.lock.sources import find_sources, refuse_older
 from stackbuild.packages.ecosystem import Choice, Ecosystem, Question, Resolution, ecosystem
 from stackbuild.packages.fetch import Fetcher
 from stackbuild.packages.local import PROJECT
@@ -130,6 +130,8 @@ def _platform(
     for note in result.notes:
         fetcher.listener(Note(note))
     found = to_lock(result, base.digest if base else None)
+    if before is not None and all(source.check_date and not source.snapshot for source in sources):
+        refuse_older(found, before, stack)
     return replace(found, base_image=str(stack.base.image or f"stack:{stack.base.stack}")) if base else found
 
 

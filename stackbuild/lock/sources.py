@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from stackbuild.core.errors import Hint, UsageError
+from stackbuild.core.errors import Hint, NetworkError, UsageError
 from stackbuild.core.events import Listener, nobody
 from stackbuild.lock.lock import LockedArchive, LockedPackage, PlatformLock
 from stackbuild.packages.fetch import Fetcher, Wanted
@@ -51,6 +51,31 @@ def find_sources(
             hints=(Hint("name the archive with [[packages.source]]"),),
         )
     raise no_sources(distro)
+
+
+def refuse_older(found: PlatformLock, before: PlatformLock, stack: Stack) -> None:
+    """Raises NetworkError if an archive is older now than it was for the lock before: nothing moves back unasked.
+
+    What a store has seen it does not take an older index for; this is for a store that is new.
+    """
+
+    def newest(platform: PlatformLock) -> dict[tuple[str, str], LockedArchive]:
+        dated = sorted(platform.archives, key=lambda archive: archive.date)
+        return {(archive.origin, archive.codename or archive.suite): archive for archive in dated}
+
+    known = newest(before)
+    for key, archive in newest(found).items():
+        if key in known and archive.date < known[key].date:
+            raise NetworkError(
+                f"the index of {archive.id} is older than the one that {stack.lock_file.name} was made from",
+                where=stack.origin("packages", "source"),
+                why=f"it is of {archive.date or 'no date'}, the other of {known[key].date}: "
+                "its mirror is behind, or somebody replays what was signed before",
+                hints=(
+                    Hint("try again later, or use another mirror"),
+                    Hint(f"to go back on purpose, remove {stack.lock_file.name} first, or name a `snapshot`"),
+                ),
+            )
 
 
 def placed(sources: Sequence[Source], fetcher: Fetcher) -> list[Source]:

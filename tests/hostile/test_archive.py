@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,7 +24,8 @@ from stackbuild.packages.deb.compression import decompress
 from stackbuild.packages.deb.repository import Repository, open_repositories
 from stackbuild.packages.fetch import Fetcher
 from stackbuild.packages.source import Keys, Source
-from tests.archive import Archive, archive, new_key
+from tests.archive import Archive, archive, new_key, stack_of
+from tests.conftest import Stackbuild
 from tests.machine import free_port, run
 
 HERE = Origin("project", "stack.toml", 7, ("packages", "source", 0))
@@ -107,8 +109,9 @@ def test_a_changed_release_is_refused_with_a_detached_signature(good: Archive, f
 def test_a_second_look_asks_and_downloads_nothing(good: Archive, fetcher: Fetcher) -> None:
     opened(good, fetcher)
     good.asked.clear()
+    good.statuses.clear()
     opened(good, fetcher)
-    assert good.asked == ["/dists/bookworm/InRelease"]
+    assert good.asked == ["/dists/bookworm/InRelease"] and good.statuses == [304]
     offline = Fetcher(fetcher.paths, fetcher.downloader, offline=True)
     good.asked.clear()
     opened(good, offline)
@@ -284,6 +287,27 @@ def test_an_older_index_than_the_last_one_does_not_take_its_place(good: Archive,
     again = Fetcher(fetcher.paths, fetcher.downloader, events.append)
     assert opened(good, again).archive == newer
     assert any(isinstance(e, Note) and "older index" in e.text for e in events)
+
+
+def test_an_index_older_than_that_of_the_lock_is_refused(good: Archive, stackbuild: Stackbuild) -> None:
+    """An attacker, or a mirror that is behind, offers what was signed before a fix: still valid, but not the newest."""
+    project = stack_of(good, stackbuild.folder, ["hello"])
+    good.publish(age=7200)
+    old = project.parent / "old"
+    shutil.copytree(good.folder / "dists", old)
+    newer = good.package("hello", "1.1")
+    good.publish(age=3600)
+    newer.unlink()
+    stackbuild("lock")
+    shutil.rmtree(good.folder / "dists")
+    shutil.copytree(old, good.folder / "dists")
+    os.utime(top(good) / "InRelease")
+    kept = stackbuild("lock", "--update")  # this store knows the newer index
+    assert "offers an older index than before, which is refused" in kept.err and "up to date" in kept.out
+    elsewhere = stackbuild.at(store=project.parent / "new-store")  # this one knows it from the lock alone
+    error = elsewhere("lock", "--update", code=4).err
+    assert "the index of Test/bookworm is older than the one that stack.lock was made from" in error
+    assert "replays" in error and 'version = "1.1"' in (project / "stack.lock").read_text()
 
 
 def test_an_index_of_another_suite_is_refused(good: Archive, fetcher: Fetcher) -> None:

@@ -99,6 +99,17 @@ def test_a_snapshot_is_locked_and_built_after_the_archive_has_moved_on(made: Arc
     assert "keeps no snapshots" in stackbuild("lock", code=4).err
 
 
+def test_a_filled_store_needs_no_network(made: Archive, stackbuild: Stackbuild) -> None:
+    (made.folder / "mirrors.txt").write_text(f"{made.url}\n")
+    project(made, stackbuild, f"mirror+{made.url}/mirrors.txt")
+    first = stackbuild("build").out
+    made.asked.clear()
+    assert "up to date" in stackbuild("--offline", "lock", "--update").out
+    assert stackbuild("--offline", "build", "-B").out == first and made.asked == []
+    empty = stackbuild.at(store=stackbuild.folder.parent / "empty")
+    assert "--offline forbids to fetch it" in empty("--offline", "lock", "--update", code=4).err
+
+
 @pytest.mark.whole
 def test_a_whole_image_from_vendored_files_without_any_network(hello: Hello, tmp_path: Path) -> None:
     """Bootstrapped, with scripts and real packages: an empty store, in a network namespace that reaches nobody."""

@@ -25,7 +25,7 @@ from stackbuild.packages.deb.release import IndexFile, Release, by_hash, uncompr
 from stackbuild.packages.fetch import Fetcher, Wanted
 from stackbuild.packages.index import Index, keep
 from stackbuild.packages.package import Archive
-from stackbuild.packages.signature import verify_detached, verify_inline
+from stackbuild.packages.signature import today, verify_detached, verify_inline
 from stackbuild.packages.source import Source
 
 RELEASE_LIMIT = 32 << 20  # bytes
@@ -127,7 +127,8 @@ def _open_at(source: Source, fetcher: Fetcher, now: float, *, patient: bool = Tr
         before = _date_of(old, source, name, now)
         kept = before.date if before is not None else None
         if before is not None and kept is not None and release.date is not None and release.date < kept:
-            fetcher.listener(Note(f"{source.base} offers an older index than before: the newer one is kept", "warning"))
+            text = f"{source.base} offers an older index than before, which is refused: the newer one is kept"
+            fetcher.listener(Note(f"{text} ({today(release.date)}, known: {today(kept)})", "warning"))
             release = before
         else:
             _remember(store, *fresh)
