@@ -9,7 +9,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -100,6 +100,24 @@ class ProjectFiles:
         self._selected[key] = tuple(found)
         self.save()
         return tuple(found)
+
+    def outside(
+        self, name: str, place: Path, exclude: Sequence[str] = (), where: Origin | None = None
+    ) -> tuple[Source, ...]:
+        """As `select`, of a file or folder that is elsewhere. name: what its entries are called instead of a path.
+
+        No link in it leads out of the folder that it is in. Raises UsageError.
+        """
+        key = (name, tuple(exclude), None)
+        if key not in self._selected:
+            other = ProjectFiles(place.parent)
+            found = other.select(place.name, exclude=exclude, where=where)
+            self.looked_at |= other.looked_at
+            self._selected[key] = tuple(
+                replace(one, items=tuple(replace(i, name=name + i.name[len(place.name) :]) for i in one.items))
+                for one in found
+            )
+        return self._selected[key]
 
     def save(self) -> None:
         """Keep the digests for the next run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -49,6 +50,7 @@ class _Steps:
         self._layer, self._below, self._platform, self._prefix = layer, below, platform, prefix
         self._stages = stages
         self._origin: Origin = stack.origin("layer", layer.name, layer.action)
+        self._places: dict[str, Path] = {}
         self._common = {"epoch": stack.image.source_date_epoch, "compression": stack.image.compression}
 
     def steps(self) -> list[Step]:
@@ -58,7 +60,9 @@ class _Steps:
         if layer.action == "fetch":
             return self._fetch()
         values = as_tree(layer)[layer.action]
-        picks = self._picks(values) if layer.action == "copy" else {}
+        copies = values if layer.action == "copy" else []
+        self._places = _recipe_files(copies)
+        picks = self._picks(copies)
         made = self._with_facet(layer.action, {layer.action: values}, {role: step.id for role, step in picks.items()})
         return [*picks.values(), *made]
 
@@ -83,7 +87,9 @@ class _Steps:
         tree: tuple[str, ...] = (),
         layer: bool = False,
     ) -> Step:
-        return Step(self._prefix + name, kind, params, needs or {}, tree, layer, self._platform, self._origin)
+        return Step(
+            self._prefix + name, kind, params, needs or {}, tree, layer, self._platform, self._origin, self._places
+        )
 
     def _with_facet(self, kind: str, values: Mapping[str, Any], downloads: Mapping[str, str]) -> list[Step]:
         """A facet of what is below, and the step that needs nothing else of it."""
@@ -139,3 +145,15 @@ class _Steps:
             "secrets": list(layer.secrets),
             **self._common,
         }
+
+
+def _recipe_files(copies: list[dict[str, Any]]) -> dict[str, Path]:
+    """Where each recipe file is; its item learns, instead of that, a `from` that is the same on all machines."""
+    places: dict[str, Path] = {}
+    for number, item in enumerate(copies):
+        if "recipe-file" in item:
+            place = Path(item.pop("recipe-file"))
+            name = f"recipe-file:{place.name}"
+            item["from"] = name = f"{name} ({number})" if name in places else name
+            places[name] = place
+    return places

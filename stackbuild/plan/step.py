@@ -23,6 +23,7 @@ class Step:
     params: JSON values, all that was asked of it. needs: role -> id of a step whose result it reads.
     tree: ids of the steps whose layers are the file system that it sees, lowest first (() if it sees none).
     layer: whether its result is a layer of the image. platform: "linux/amd64".
+    places: where files outside of the project are on this machine, by the name that params call them; in no key.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Step:
     layer: bool = False
     platform: str = "linux/amd64"
     origin: Origin | None = field(default=None, compare=False)
+    places: Mapping[str, Path] = field(default_factory=dict, compare=False)
 
     @property
     def after(self) -> tuple[str, ...]:

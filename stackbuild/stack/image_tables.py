@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, model_validator
 
 from stackbuild.stack.recipe import Use
+from stackbuild.stack.settled import kebab
 from stackbuild.stack.table import (
     UNSAID,
     Account,
@@ -97,7 +98,7 @@ CopySource = Annotated[str, BeforeValidator(_copy_source), WithJsonSchema({"type
 
 def one_of(table: Table, keys: tuple[str, ...], what: str) -> None:
     """At most one of these keys may stand in a table of one file. Raises ValueError."""
-    said = [key for key in keys if key in {name.rstrip("_") for name in table.model_fields_set}]
+    said = [key for key in keys if key in {kebab(name) for name in table.model_fields_set}]
     if len(said) > 1:
         raise ValueError(f"{what} has both `{'` and `'.join(said)}`; exactly one of {', '.join(keys)} may stand")
 
@@ -232,9 +233,13 @@ class CopyItem(Table):
     """One entry of `copy`."""
 
     stage: LayerName | None = Field(None, description="The stage whose finished files are copied; none: the project's.")
-    from_: CopySource = Field(
+    from_: CopySource | None = Field(
+        None,
         description="A file, folder or pattern of the project, or an absolute path of the stage; "
-        "`site/` means what is in the folder."
+        "`site/` means what is in the folder.",
+    )
+    recipe_file: ContainerPath | None = Field(
+        None, description="Instead of `from`: a file or folder that lies beside the file that names it."
     )
     to: ContainerPath = Field(description="Where it goes; a path that ends in / is a folder.")
     owner: Owner | None = Field(None, description="user[:group], by name or id; none: root.")
@@ -243,9 +248,14 @@ class CopyItem(Table):
     ignore: ProjectPath | None = Field(None, description="A file of such patterns (of the project only).")
 
     @model_validator(mode="after")
-    def _of_a_stage(self) -> Self:
-        if self.stage is not None and self.ignore is not None:
-            raise ValueError("`ignore` is for files of the project; use `exclude` for a stage's")
+    def _one(self) -> Self:
+        one_of(self, ("from", "recipe-file"), "an item of `copy`")
+        if self.from_ is None and self.recipe_file is None:
+            raise ValueError("an item of `copy` needs `from` or `recipe-file`")
+        if self.recipe_file is not None and self.stage is not None:
+            raise ValueError("`stage` goes with `from`: a path of the stage")
+        if self.ignore is not None and (self.stage is not None or self.recipe_file is not None):
+            raise ValueError("`ignore` is for files of the project; use `exclude` for others")
         return self
 
 

@@ -29,6 +29,7 @@ from stackbuild.stack.merge_rules import RULES
 from stackbuild.stack.mistakes import mistakes_of
 from stackbuild.stack.place import Saying
 from stackbuild.stack.question import Question
+from stackbuild.stack.recipe_file import RecipeFiles
 from stackbuild.stack.render import Distro
 from stackbuild.stack.settled import settled
 from stackbuild.stack.skipping import without_scripts
@@ -69,7 +70,8 @@ def settle(
         context.names["distro"] = Distro(below.distro)
     used = uses_of(said, context, places, mistakes)
     texts = Templates(context)
-    rendered = _all_rendered(used, said, texts, question.project, mistakes)
+    files = RecipeFiles([folder for _, folder in places.folders])
+    rendered = _all_rendered(used, said, texts, files, question.project, mistakes)
     extra = env_files_said(rendered, question, mistakes)
     lowest = [engine_said(), *site]
     if image_level is not None:
@@ -90,7 +92,7 @@ def settle(
     living, everything = {**living, **fitting}, {**everything, **fitting}
     tree = unflatten(living, RULES)
     document = _whole(tree, living, project[0])
-    read = (*places.looked, *texts.read, *extra.read, *context.git.read())
+    read = (*places.looked, *texts.read, *files.read, *extra.read, *context.git.read())
     return _stack(question, document, tree, living, everything, read, extra.variables, places.pinned, below)
 
 
@@ -144,19 +146,23 @@ def _plain(stack: Stack) -> Stack:
 
 
 def _all_rendered(
-    used: Sequence[Used], said: Sequence[Saying], texts: Templates, project: Path, mistakes: list[UsageError]
+    used: Sequence[Used],
+    said: Sequence[Saying],
+    texts: Templates,
+    files: RecipeFiles,
+    project: Path,
+    mistakes: list[UsageError],
 ) -> list[Saying]:
-    """Recipes, each with its parameters and templates, below all else."""
+    """Recipes, each with its parameters, templates and files, below all else."""
     levels = [*((use.saying, use.params) for use in used), *((saying, None) for saying in said)]
     texts.context.settle_distro(levels)
-    made = [_rendered(use.saying, use.params, use.folder, texts, mistakes) for use in used]
-    return made + [_rendered(saying, None, project, texts, mistakes) for saying in said]
 
+    def made(saying: Saying, params: Mapping[str, Any] | None, folder: Path) -> Saying:
+        rendered = texts.filled(texts.context.rendered(saying, params, mistakes), params, folder, mistakes)
+        return files.placed(rendered, folder, mistakes)
 
-def _rendered(
-    saying: Saying, params: Mapping[str, Any] | None, folder: Path, texts: Templates, mistakes: list[UsageError]
-) -> Saying:
-    return texts.filled(texts.context.rendered(saying, params, mistakes), params, folder, mistakes)
+    recipes = [made(use.saying, use.params, use.folder) for use in used]
+    return recipes + [made(saying, None, project) for saying in said]
 
 
 def _quarrels(everything: Settings, used: Sequence[Used]) -> list[UsageError]:

@@ -65,7 +65,12 @@ def selected(files: ProjectFiles, step: Step) -> list[tuple[Mapping[str, Any], t
         if "input" in item:
             continue
         pattern = str(item.get("from", item.get("from_")))
-        sources = files.select(pattern, exclude=item.get("exclude") or (), ignore=item.get("ignore"), where=step.origin)
+        exclude, ignore = item.get("exclude") or (), item.get("ignore")
+        sources = (
+            files.outside(pattern, step.places[pattern], exclude, step.origin)
+            if pattern in step.places
+            else files.select(pattern, exclude=exclude, ignore=ignore, where=step.origin)
+        )
         if len(sources) > 1 and not item["to"].endswith("/"):
             raise UsageError(
                 f"`{pattern}` is {len(sources)} sources, and `{item['to']}` is not written as a folder",
