@@ -67,4 +67,4 @@ def test_the_schema_knows_the_models_keys_and_refuses_others() -> None:
     assert {"read-only", "stop-grace-period", "cap-add"} <= set(container["properties"])
     assert container["properties"]["runtime"]["enum"] == ["auto", "runc", "crun", "bwrap"]
     assert container["properties"]["init"]["anyOf"][0] == {"type": "boolean"}  # or a template
-    assert schema["$defs"]["CopyItem"]["required"] == ["from", "to"]
+    assert schema["$defs"]["CopyItem"]["required"] == ["to"]
