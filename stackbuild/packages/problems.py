@@ -42,6 +42,25 @@ def no_version(request: str, name: str, versions: Sequence[str], where: Origin |
     )
 
 
+def several(
+    request: str, name: str, providers: Sequence[Package], defaults: Mapping[str, str], where: Origin | None
+) -> ResolutionError:
+    """A virtual name that not exactly one package stands for. defaults: a name that means the usual one -> it."""
+    if not providers:
+        return ResolutionError(f"no version of {name} is `{request}`", where=where,
+                               why="it is a virtual package; nothing provides it so")  # fmt: skip
+    listed = ", ".join(map(str, providers[:LONGEST]))
+    more = f" and {len(providers) - LONGEST} more" if len(providers) > LONGEST else ""
+    usual = [Hint(f"the usual one is {one}" + (f": ask for {word}" if word != one else ""))
+             for word, one in sorted(defaults.items())[:1]]  # fmt: skip
+    return ResolutionError(
+        f"{name} is provided by several packages",
+        where=where,
+        why=f"it is a virtual package; {listed}{more} provide it",
+        hints=(*usual, Hint("ask for one of them, or for `a | b`")),
+    )
+
+
 def pinned_away(
     request: str, package: Package, priority: int, pin: Pin | None, where: Origin | None
 ) -> ResolutionError:

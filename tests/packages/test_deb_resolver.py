@@ -96,7 +96,7 @@ def test_a_virtual_name_stands_for_its_only_provider() -> None:
     packages = [stanza("one", provides="single, several"), stanza("two", provides="several")]
     assert names(answer(packages, "single")) == ["one"]
     error = refusal(packages, "several")
-    assert "several packages" in error.what and "one, two" in error.why
+    assert "several packages" in error.what and "one 1, two 1" in error.why
 
 
 def test_a_request_for_a_version_takes_it_and_what_it_needs() -> None:
@@ -215,9 +215,16 @@ def test_an_architecture_and_a_suite_that_are_missing_say_where_they_are_named()
     assert "[[packages.source]]" in error.hints[0].text
 
 
-def test_several_providers_of_a_virtual_name_are_listed() -> None:
-    error = refusal([stanza("exim4", provides="mta"), stanza("postfix", provides="mta")], "mta")
-    assert error.why == "it is a virtual package; exim4, postfix provide it" and "`a | b`" in error.hints[0].text
+def test_several_providers_of_a_virtual_name_are_listed_and_the_usual_one_is_named() -> None:
+    packages = [stanza("exim4", "4.96", provides="mta, default-mta"), stanza("postfix", provides="mta (= 3)")]
+    error = refusal(packages, "mta")
+    assert error.why == "it is a virtual package; exim4 4.96, postfix 1 provide it"
+    assert [h.text for h in error.hints] == [
+        "the usual one is exim4: ask for default-mta", "ask for one of them, or for `a | b`",
+    ]  # fmt: skip
+    assert names(answer(packages, "default-mta")) == ["exim4"]
+    assert names(answer(packages, "mta (>= 2)")) == ["postfix"]
+    assert "nothing provides it so" in refusal(packages, "mta (>= 4)").why
 
 
 def test_what_is_needed_cannot_be_forbidden() -> None:

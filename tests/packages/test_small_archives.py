@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,8 @@ PACKAGES = {
     "way": {"depends": "easy | hard"},
     "guard": {"conflicts": "easy"},
     "easy": {}, "hard": {},
+    "mta-light": {"provides": "mta, default-mta"},
+    "mta-heavy": {"provides": "mta"},
     # where going forward only finds no answer: a choice would have to be taken back for a later one
     "suite": {"depends": "editor, viewer"},
     "editor": {"depends": "kit-a | kit-b"},
@@ -178,6 +181,18 @@ def test_what_has_no_answer_is_refused_by_both(apt: list[str], repositories: lis
     with pytest.raises(ResolutionError, match="the requests have no solution together") as caught:
         ours(repositories, "strict easy")
     assert "guard 1.0 conflicts with easy 1.0" in caught.value.why
+
+
+def test_a_virtual_name_lists_its_providers_unless_there_is_one_only(
+    apt: list[str], repositories: list[Repository]
+) -> None:
+    ran = run([*apt, "-s", "-y", "install", "mta"], code=100)
+    listed = re.findall(r"^  (\S+ \S+)", ran.out + ran.err, re.M)
+    with pytest.raises(ResolutionError, match="mta is provided by several packages") as caught:
+        ours(repositories, "mta")
+    assert caught.value.why == f"it is a virtual package; {', '.join(sorted(listed))} provide it" and len(listed) == 2
+    assert caught.value.hints[0].text == "the usual one is mta-light: ask for default-mta"
+    assert versions(ours(repositories, "default-mta")) == installs(apt, "default-mta") == {"mta-light": "1.0"}
 
 
 # ---- archives drawn by lot ---------------------------------------------------------------------------------

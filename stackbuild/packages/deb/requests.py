@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from stackbuild.core.errors import Hint, ResolutionError, UsageError
 from stackbuild.core.origin import Origin
-from stackbuild.packages.deb.catalogue import Catalogue, satisfied_by
+from stackbuild.packages.deb.catalogue import Catalogue, provided, satisfied_by
 from stackbuild.packages.deb.control import Group, Relation, words
 from stackbuild.packages.deb.local import Key
 from stackbuild.packages.deb.local import where as _where
@@ -16,7 +16,7 @@ from stackbuild.packages.deb.universe import needs_of
 from stackbuild.packages.deb.version import order
 from stackbuild.packages.local import PROJECT
 from stackbuild.packages.package import Package
-from stackbuild.packages.problems import held_back, no_version, pinned_away, unknown
+from stackbuild.packages.problems import held_back, no_version, pinned_away, several, unknown
 from stackbuild.stack.request import Request, Term
 
 VARIANTS = ("custom", "essential", "apt", "required", "important", "standard")
@@ -224,7 +224,7 @@ def _choose_with_needs(catalogue: Catalogue, package: Package, archives: Sequenc
 
 
 def _virtual(catalogue: Catalogue, term: Term, text: str, where: Origin) -> Package:
-    """A purely virtual name stands for its provider if there is one only, as for apt."""
+    """A purely virtual name stands for its provider if there is one only, as for apt. `default-mta` is such a name."""
     relation = Relation(term.name, "", term.relation, term.version)
     providers = {p.name: p for p in catalogue.providers(term.name) if catalogue.candidate(p.name) is p}
     if not providers:
@@ -232,14 +232,18 @@ def _virtual(catalogue: Catalogue, term: Term, text: str, where: Origin) -> Pack
     if term.relation:
         providers = {n: p for n, p in providers.items() if satisfied_by(relation, p, catalogue.architecture)}
     if len(providers) != 1:
-        raise ResolutionError(
-            f"{term.name} is provided by several packages" if providers else f"no version of {term.name} is `{text}`",
-            where=where,
-            why=f"it is a virtual package; {', '.join(sorted(providers)[:12]) or 'nothing'} "
-            f"provide{'s' if len(providers) < 2 else ''} it",
-            hints=(Hint("ask for one of them, or for `a | b`"),) if providers else (),
-        )
+        raise several(text, term.name, sorted(providers.values(), key=lambda p: p.name), _defaults(providers), where)
     return next(iter(providers.values()))
+
+
+def _defaults(providers: Mapping[str, Package]) -> dict[str, str]:
+    """The names `default-…` among providers and what else they provide -> the provider."""
+    found = {}
+    for name, package in providers.items():
+        for given in (name, *(given for given, _ in provided(package.provides))):
+            if given.startswith("default-"):
+                found[given] = name
+    return found
 
 
 def _forbid(catalogue: Catalogue, request: Request, wanted: set[str]) -> set[str]:
