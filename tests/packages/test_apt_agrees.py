@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,19 +131,3 @@ def test_the_judge_of_answers_is_strict(apt: Apt) -> None:
     assert "; a reason; ours alone: " in str(extra) and any(p.startswith("wget=") for p in extra.ours_alone)
     report = Report([judge(apt, "curl", *pair, "") for pair in ((theirs, theirs), (None, None), (more, theirs))])
     assert report.rate == 2 / 3 and "66.7 %" in str(report) and "1 subset" in str(report)
-
-
-@pytest.mark.parametrize(
-    "step", [pytest.param(20_000, id="some"), pytest.param(150, id="many", marks=pytest.mark.whole)]
-)
-def test_versions_of_the_archive_sort_as_dpkg_sorts_them(pairs: Pairs, step: int) -> None:
-    """Neighbours in our order, which are the hardest, and random pairs: `step` versions of all to one of the sample."""
-    dice = random.Random(9)
-    versions = sorted({p.version for index, _ in pairs for p in index.all(None)}, key=order)
-    count = max(40, len(versions) * 20 // step)
-    places = dice.sample(range(len(versions) - 1), count)
-    pairs_of = [(versions[n], versions[n + 1]) for n in places]
-    pairs_of += [(dice.choice(versions), dice.choice(versions)) for _ in range(count)]
-    for a, b in pairs_of:
-        relation = "lt" if order(a) < order(b) else "eq" if order(a) == order(b) else "gt"
-        assert subprocess.run(["dpkg", "--compare-versions", a, relation, b]).returncode == 0, (a, relation, b)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import random
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stackbuild.core.errors import ResolutionError
 from stackbuild.packages.deb import packages_index
 from stackbuild.packages.deb.control import relations, stanzas
 from stackbuild.packages.deb.packages_index import build_index, installed
+from stackbuild.packages.deb.resolver import resolve_indexes
+from stackbuild.packages.ecosystem import Question
 from stackbuild.packages.index import Index, Records, keep
 from stackbuild.packages.package import Package
-from tests.packages.debian import index, stanza
+from stackbuild.stack.request import parse_request
+from tests.packages.debian import MAIN, index, stanza
 from tests.packages.plain_index import plain_index
 
 GOOD = stanza("curl", "7.88", depends="libc6 (>= 2.34)", provides="fetcher (= 1), loader")
@@ -153,6 +159,57 @@ def test_no_bytes_make_the_reader_raise(data: bytes) -> None:
     list(Index(build_index(data)).all(None))
     list(Index(build_index(GOOD.encode() + data)).all(None))
     installed(data)
+
+
+def test_an_index_that_is_cut_anywhere_has_what_came_whole() -> None:
+    data = f"{GOOD}\n{stanza('app', depends='curl (>= 7) | wget, libc6')}".encode()
+    for end in range(len(data)):
+        equal_to_plain(data[:end])
+        assert [p.name for p in packages(data[:end])] in ([], ["curl"], ["curl", "app"])
+
+
+MISHAPS = st.sampled_from(["cut", "double", "fold", "drop", "byte", "swap", "join"])
+SMALL = "\n".join(
+    [
+        GOOD, stanza("app", depends="curl (>= 7) | wget, loader", recommends="wget"), stanza("wget", conflicts="curl"),
+        stanza("libc6", "2.36", essential="yes", pre_depends="fetcher (= 1)"), stanza("old", breaks="app (<< 1:0~)"),
+    ]
+)  # fmt: skip
+
+
+def mishap(data: bytes, what: str, dice: random.Random) -> bytes:
+    """Control data after one accident, or one malicious hand."""
+    lines = data.split(b"\n")
+    at, other = dice.randrange(len(lines)), dice.randrange(len(lines))
+    place = dice.randrange(len(data) + 1)
+    if what == "cut":
+        return data[:place]
+    if what == "byte":
+        return data[:place] + dice.choice([b"\xff", b"\x00", b"\x1b", b"\r", b":", b"|", b",", b"("]) + data[place:]
+    if what == "double":
+        lines.insert(other, lines[at])
+    elif what == "fold":
+        lines[at] = lines[at].replace(b" ", b"\n ", 1)
+    elif what == "drop":
+        del lines[at]
+    elif what == "swap":
+        lines[at], lines[other] = lines[other], lines[at]
+    else:
+        lines[at] += b"," + lines[other].partition(b":")[2]
+    return b"\n".join(lines)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(MISHAPS, min_size=1, max_size=6), st.integers(0, 2**32))
+def test_over_a_broken_index_every_question_has_an_answer_or_a_refusal(mishaps: list[str], seed: int) -> None:
+    data, dice = SMALL.encode(), random.Random(seed)
+    for what in mishaps:
+        data = mishap(data, what, dice)
+    equal_to_plain(data)
+    read = Index(build_index(data))
+    for request in ("app", "libc6", "loader", "old app=1", "wget curl-"):
+        with suppress(ResolutionError):
+            resolve_indexes(Question((*map(parse_request, request.split()),), "amd64", "custom", True), [(read, MAIN)])
 
 
 @settings(max_examples=150, deadline=None)
