@@ -18,6 +18,7 @@ from stackbuild.packages.deb.order import rounds
 from stackbuild.packages.deb.scripts import failure
 from stackbuild.packages.deb.triggers import Interest, activations, directives, unincorporated
 from stackbuild.packages.deb.wave import Package
+from tests.machine import run
 
 
 def package(name: str, **fields: str) -> Package:
@@ -95,6 +96,21 @@ def test_trigger_directives_and_what_they_lead_to() -> None:
     )
     assert found == {b"/usr/share/icons": [b"one", b"two"], b"ldconfig": [b"three"]}
     assert unincorporated(found) == b"/usr/share/icons one two\nldconfig three\n"
+
+
+def test_dpkg_reads_what_a_desktop_activates(tmp_path: Path) -> None:
+    """A trigger that 700 packages activate: more than dpkg reads in one line."""
+    for folder in ("triggers", "updates", "info"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "status").touch()
+    packages = [b"package%03d" % number for number in range(700)]
+    text = unincorporated({b"/usr/share/doc": packages, b"other": [b"one"]})
+    assert [word for line in text.splitlines() for word in line.split()[1:]] == [*packages, b"one"]
+    (tmp_path / "triggers/Unincorp").write_bytes(text)
+    said = run(["dpkg", f"--admindir={tmp_path}", "--triggers-only", "-a"], code=None)
+    assert (said.code, said.err) == (0, "")
+    (tmp_path / "triggers/Unincorp").write_bytes(b"/usr/share/doc " + b" ".join(packages) + b"\n")
+    assert "too-long line" in run(["dpkg", f"--admindir={tmp_path}", "--triggers-only", "-a"], code=None).err
 
 
 def test_a_trigger_name_cannot_leave_its_folder() -> None:

@@ -11,6 +11,7 @@ from stackbuild.packages.deb.tree import Tree
 FOLDER = b"var/lib/dpkg/triggers"
 FILE = FOLDER + b"/File"
 UNINCORPORATED = FOLDER + b"/Unincorp"
+LONGEST_LINE = 1000  # bytes; dpkg 1.21 reads 2,000 and not 4,000
 _NAME = re.compile(rb"[A-Za-z0-9/][!-~]*\Z")
 
 
@@ -89,5 +90,17 @@ def activations(
 
 
 def unincorporated(found: Mapping[bytes, Iterable[bytes]]) -> bytes:
-    """The text of triggers/Unincorp that makes the next dpkg take these activations up."""
-    return b"".join(b" ".join([trigger, *packages]) + b"\n" for trigger, packages in sorted(found.items()))
+    """The text of triggers/Unincorp that makes the next dpkg take these activations up.
+
+    A trigger that many packages activate has several lines: dpkg refuses a database with a line of some kilobytes.
+    """
+    lines: list[bytes] = []
+    for trigger, packages in sorted(found.items()):
+        line = trigger
+        for package in packages:
+            if line is not trigger and len(line) + len(package) > LONGEST_LINE:
+                lines.append(line)
+                line = trigger
+            line = line + b" " + package
+        lines.append(line)
+    return b"".join(line + b"\n" for line in lines)
