@@ -14,7 +14,7 @@ from stackbuild.build.slots import Resources
 from stackbuild.core.action import ActionResult, Blob, canonical
 from stackbuild.core.digest import Digest, digest_of
 from stackbuild.core.errors import StackError
-from stackbuild.core.events import ImageBuilt, PlanMade
+from stackbuild.core.events import ImageBuilt
 from stackbuild.plan.forecast import Forecast
 from stackbuild.plan.graph import Plan
 from stackbuild.store.objects import ObjectStore
@@ -52,8 +52,6 @@ def carry_out(
     """Run what must run. Returns results by step id, and the seconds of each step that ran. Raises StackError.
 
     failed: with keep_going, what fails is put there by step id instead, and the results are of what did not."""
-    needed = len(forecast.outlooks) - forecast.count("unneeded")
-    tools.listener(PlanMade(needed, forecast.count("cached")))
     scheduler = Scheduler(plan, tools, resources=resources, keep_going=keep_going, again=again)
     return scheduler.build(forecast, failed), scheduler.ran
 

@@ -14,8 +14,8 @@ from stackbuild.build.output import Lines
 from stackbuild.build.slots import Resources
 from stackbuild.core.action import Action, ActionResult, Executor, Places, Room
 from stackbuild.core.errors import Hint, Interrupted, StackError, StepError
-from stackbuild.core.events import Listener, StepFailed, StepFinished, StepStarted
-from stackbuild.plan.estimate import guess, longest_ways
+from stackbuild.core.events import Listener, PlanMade, StepFailed, StepFinished, StepStarted
+from stackbuild.plan.estimate import guesses, longest_ways, span
 from stackbuild.plan.forecast import Forecast, Outlook
 from stackbuild.plan.graph import Plan
 from stackbuild.plan.step import ActionKind, LocalKind, Step, StepKind
@@ -49,6 +49,7 @@ class Scheduler:
         self._resources, self._keep_going, self._again = resources, keep_going, again
         self._results: dict[str, ActionResult] = {}
         self._errors: dict[str, StackError] = {}
+        self._expected: dict[str, float] = {}
         self.ran: dict[str, float] = {}
         """Seconds of each step that ran (was not found by its content)."""
 
@@ -58,6 +59,10 @@ class Scheduler:
         Raises the first StackError; with keep_going after all that does not need the failed step, or, if `failed` is
         given, not at all: it gets them by step id.
         """
+        self._expected = guesses(self._plan, forecast, self._tools.cache.last_seconds)
+        total = span(self._plan, self._expected, self._resources.jobs) if self._expected else 0.0
+        needed = len(forecast.outlooks) - forecast.count("unneeded")
+        self._tools.listener(PlanMade(needed, forecast.count("cached"), total))
         waiting: dict[str, Outlook] = {}
         for id, outlook in forecast.outlooks.items():
             if outlook.result is not None:
@@ -80,8 +85,7 @@ class Scheduler:
     def _run(self, waiting: dict[str, Outlook]) -> None:
         running: dict[Future[ActionResult], str] = {}
         limits, slots = self._resources, self._resources.slots
-        last = self._tools.cache.last_seconds
-        self._weight = longest_ways(self._plan, lambda step: guess(self._plan, step, last(step)))
+        self._weight = longest_ways(self._plan, lambda step: self._expected.get(step.id, 0.0))
         with ThreadPoolExecutor(limits.jobs) as work, ThreadPoolExecutor(limits.downloads) as downloads:
             try:
                 while waiting or running:
@@ -151,7 +155,7 @@ class Scheduler:
         result = None if self._again or not step.after else tools.cache.lookup(step, inputs.key)
         cached = result is not None
         if result is None:
-            tools.listener(StepStarted(step.id, tools.why(outlook)))
+            tools.listener(StepStarted(step.id, tools.why(outlook), self._expected.get(step.id)))
             result = self._do(step, kind, before)
         if not cached:
             self.ran[step.id] = time.monotonic() - started

@@ -23,7 +23,8 @@ def several_tools(tools: Mapping[str, Tools], names: Mapping[str, str] | None = 
     for name, kind in first.kinds.items():
         by_stack = {stack: one.kinds[name] for stack, one in tools.items()}
         kinds[name] = cast(StepKind, _Local(by_stack) if isinstance(kind, LocalKind) else _Action(by_stack))
-    return replace(first, kinds=kinds, cache=_Caches({stack: one.cache for stack, one in tools.items()}, names or {}))
+    cache = _Caches({stack: one.cache for stack, one in tools.items()}, names or {})
+    return replace(first, kinds=kinds, cache=cache, why=lambda o: tools[stack_of(o.step.id)[0]].why(o))
 
 
 class _Kind:

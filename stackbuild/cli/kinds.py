@@ -16,7 +16,7 @@ from stackbuild.build.steps.configure import Configure
 from stackbuild.build.steps.fetch import Fetch
 from stackbuild.build.steps.unpack import Unpack
 from stackbuild.core.paths import ensure
-from stackbuild.report.explain import words
+from stackbuild.report.explain import why
 from stackbuild.store.records import Records, StoredResults
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def make_tools(app: App, secrets: Mapping[str, Path], *, shell: bool = False) ->
         listener=app.listener,
         secrets=secrets,
         cache_folder=app.cache_folders,
-        why=lambda outlook: words(outlook.reasons),
+        why=lambda outlook: why(outlook, app.stack()),
         failed=failed,
     )
 

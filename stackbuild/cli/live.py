@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from stackbuild.cli.progress import Transfers, is_noise, seconds, sentence
+from stackbuild.cli.progress import Transfers, expectation, is_noise, seconds, sentence
 from stackbuild.core.events import (
     BytesFetched,
     BytesSent,
@@ -41,6 +41,8 @@ class Running:
     """A step under way."""
 
     since: float
+    reason: str = ""
+    expected: float | None = None
     line: str = ""
 
 
@@ -68,6 +70,7 @@ class View:
         self._running: dict[str, Running] = {}
         self._phase, self._phase_since = "", now()
         self._steps = self._finished = self._cached = 0
+        self._expected = 0.0
         self._transfers = Transfers()
         self._ascii = "utf" not in (console.encoding or "").lower()
         self._live: Live | None = None
@@ -110,11 +113,11 @@ class View:
                 self._transfers = Transfers()
                 self._done(event.phase, seconds(event.seconds), event.summary)
             case PlanMade():
-                self._steps, self._finished, self._cached = event.steps, 0, 0
+                self._steps, self._finished, self._cached, self._expected = event.steps, 0, 0, event.expected
             case StepStarted():
-                self._running[event.step] = Running(self._now())
-                if self._verbose and event.reason:
-                    self._print(f"  {harmless(event.step)}: {harmless(event.reason)}", "dim")
+                self._running[event.step] = Running(self._now(), harmless(event.reason), event.expected)
+                if self._verbose:
+                    self._print(next(sentence(event)).replace("=>", " ", 1), "dim")
             case StepOutput():
                 self._output(event)
             case StepFinished():
@@ -165,23 +168,30 @@ class View:
     def _rows(self) -> Iterator[RenderableType]:
         now = self._now()
         if self._phase:
-            count = f"  {self._finished}/{self._steps}" if self._steps and self._phase == "build" else ""
-            yield self._row(f"{self._spin(now)} {harmless(self._phase)}{count}", now - self._phase_since, "")
+            build = self._phase == "build" and self._steps
+            count = f"  {self._finished}/{self._steps}, {self._cached} cached" if build else ""
+            expected = self._expected if build else None
+            yield self._row(f"{self._spin(now)} {harmless(self._phase)}{count}", now - self._phase_since, expected)
         if self._transfers:
             yield self._transfer_row()
         room = max(1, self._console.height - 5)
         shown = [(n, s) for n, s in self._running.items() if self._verbose or not is_of(n, "fetch", "facet")]
         for name, step in shown[:room]:
-            yield self._row(f"  {self._spin(now)} {harmless(name)}", now - step.since, step.line)
+            said = (step.reason, step.line)
+            yield self._row(f"  {self._spin(now)} {harmless(name)}", now - step.since, step.expected, *said)
         if len(shown) > room:
             yield self._cut(Text(f"    and {len(shown) - room} more", "dim"))
 
     def _spin(self, now: float) -> str:
         return "-\\|/"[int(now * 10) % 4] if self._ascii else SPINNER[int(now * 10) % len(SPINNER)]
 
-    def _row(self, left: str, elapsed: float, line: str) -> Text:
+    def _row(self, left: str, elapsed: float, expected: float | None, reason: str = "", line: str = "") -> Text:
+        """One thing under way: its time so far and about the whole, why it runs, what it said last."""
         text = Text(left)
         text.append(f"  {seconds(elapsed)}", "cyan")
+        text.append(expectation(expected).replace(",", " of", 1), "cyan")
+        if reason:
+            text.append(f"  {reason}", "yellow")
         if line:
             text.append(f"  {line}", "dim")
         return self._cut(text)

@@ -211,10 +211,10 @@ def sentence(event: Event) -> Iterator[str]:
             summary = f" ({harmless(event.summary)})" if event.summary else ""
             yield f"=> {harmless(event.phase)} done {seconds(event.seconds)}{summary}"
         case PlanMade():
-            yield f"=> {event.steps} steps, {event.cached} cached"
+            yield f"=> {event.steps} steps, {event.cached} cached{expectation(event.expected)}"
         case StepStarted():
             reason = f" ({harmless(event.reason)})" if event.reason else ""
-            yield f"=> {harmless(event.step)}{reason}"
+            yield f"=> {harmless(event.step)}{reason}{expectation(event.expected)}"
         case StepOutput():
             yield f"   {harmless(event.step)} | {harmless(event.line)}"
         case StepFinished():
@@ -235,6 +235,11 @@ def sentence(event: Event) -> Iterator[str]:
             yield f"=> {harmless(event.name)} {size(event.done)}{of}"
         case _:
             assert_never(event)
+
+
+def expectation(value: float | None) -> str:
+    """ ", about 2.0s" for an estimate that is worth a word."""
+    return f", about {seconds(value)}" if value and value >= 0.05 else ""
 
 
 def seconds(value: float) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stackbuild.core.action import ActionResult
     from stackbuild.plan.forecast import Forecast
     from stackbuild.plan.graph import Plan
+    from stackbuild.stack.stack import Stack
 
 Stacks = list[tuple["App", Namespace]]
 
@@ -117,7 +118,14 @@ def plan_all(app: App, args: Namespace, stacks: Stacks) -> None:
 
     made = join(app, args, stacks)
     jobs = next(iter(made.works.values()))[1].stack.build.jobs
-    show_plan(app, made.plan, made.forecast, made.tools, args, jobs)
+    show_plan(app, made.plan, made.forecast, made.tools, args, jobs, _stacks(made))
+
+
+def _stacks(made: Joined) -> dict[str, Stack]:
+    """Each stack of the plan, those below too, by the name in the ids of its steps."""
+    from stackbuild.cli.base_stack import by_name
+
+    return {name: one.stack() for name, one in by_name(app for app, _ in made.works.values()).items()}
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,12 @@ class App:
     sending: Sending | None = None
     """What is known of the settings without settling: a stamp kept it."""
 
+    def stacks(self) -> Mapping[str, Stack]:
+        """This stack, by "" and its name, and those below it, by name: as the ids of steps name them."""
+        from stackbuild.cli.base_stack import by_name
+
+        return {"": self.stack(), **{name: one.stack() for name, one in by_name([self]).items()}}
+
     def registries(self) -> Mapping[str, Registry | Host]:
         """The `[registries]` tables that count: the stack's with those of the user and the site; else these alone."""
         from stackbuild.cli.settling import registries

@@ -44,15 +44,19 @@ class BytesSent(NamedTuple):
 
 
 class PlanMade(NamedTuple):
-    """What will happen: how many steps are there, how many of them are known to be cached."""
+    """What will happen: how many steps are there, how many of them are known to be cached, about how many seconds."""
 
     steps: int
     cached: int
+    expected: float = 0.0
 
 
 class StepStarted(NamedTuple):
+    """Why it runs, where the user said so ("stack.toml:12"), and about how many seconds it will take; None: unknown."""
+
     step: str
     reason: str = ""
+    expected: float | None = None
 
 
 class StepOutput(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from stackbuild.plan.forecast import Forecast
 from stackbuild.plan.graph import Plan
 from stackbuild.plan.step import Step
 
@@ -18,6 +19,12 @@ def guess(plan: Plan, step: Step, last: float | None) -> float:
         return last
     sizes = [plan.steps[id].params.get("size", 0) for id in step.needs.values()] if step.kind == "unpack" else []
     return float(USUAL_SECONDS.get(step.kind, 0.1) + sum(sizes) / BYTES_PER_SECOND)
+
+
+def guesses(plan: Plan, forecast: Forecast, last: Callable[[Step], float | None]) -> dict[str, float]:
+    """Seconds that each step which runs, or may run, will take. last: what a step took when it was done last."""
+    going = (o.step for o in forecast.outlooks.values() if o.state in ("run", "depends"))
+    return {step.id: guess(plan, step, last(step)) for step in going}
 
 
 def longest_ways(plan: Plan, seconds: Callable[[Step], float]) -> dict[str, float]:

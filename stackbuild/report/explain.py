@@ -8,9 +8,11 @@ from typing import Any
 
 from stackbuild.plan.forecast import Forecast, Outlook
 from stackbuild.plan.reasons import NEVER, Reason
+from stackbuild.plan.step import stack_of
 from stackbuild.report.places import places
 from stackbuild.stack.stack import Stack
 
+SHORT = 0.05  # seconds: less is not worth a number
 SHOWN = 3  # reasons named in one line; the rest are counted
 
 
@@ -36,6 +38,8 @@ def _sentence(reason: Reason) -> str:
     name, before, after = reason.name, reason.before, reason.after
     if name == NEVER or (before is None and after is None):
         return name
+    if name == "digest" and before and after:
+        return f"base image {before[:19]} → {after[:19]}"
     if name == "builder version":
         return f"builder version {before} → {after}"
     parts = name.split(".")
@@ -64,13 +68,14 @@ def _sentence(reason: Reason) -> str:
 class PlanReport:
     """What `plan` prints. seconds: how long each step took last time, None if unknown.
 
-    expected: seconds that each step which runs, or may run, will take; total: of them all together."""
+    expected: seconds that each step which runs, or may run, will take; total: of them all together.
+    stacks: whose steps these are, by the name in their ids."""
 
     forecast: Forecast
     seconds: Mapping[str, float | None]
     expected: Mapping[str, float] = field(default_factory=dict)
     total: float = 0.0
-    stack: Stack | None = None
+    stacks: Mapping[str, Stack] = field(default_factory=dict)
 
     def to_text(self) -> str:
         lines = []
@@ -84,9 +89,8 @@ class PlanReport:
         for outlook in self._shown():
             if outlook.step.kind == "fetch":
                 continue
-            lines.append(
-                f"{outlook.step.id:{width}}  {state(outlook)}{_place(outlook, self.stack)}{self._time(outlook)}"
-            )
+            said = state(outlook) + _place(outlook, self._stack(outlook)) + self._time(outlook)
+            lines.append(f"{outlook.step.id:{width}}  {said}")
         counts = [f"{self.forecast.count(word)} {word}" for word in ("cached", "run", "depends")]
         about = f", about {self.total:.1f} s" if self.total >= 0.05 else ""
         return "\n".join([*lines, ", ".join(counts) + about])
@@ -103,7 +107,7 @@ class PlanReport:
                     "needs": list(o.step.after),
                     "reasons": [{"name": r.name, "before": r.before, "after": r.after} for r in o.reasons],
                     "why": words(o.reasons),
-                    "places": list(places(self.stack, o, [one for one in o.reasons if not _is_step(one)])),
+                    "places": list(places(self._stack(o), o, [one for one in o.reasons if not _is_step(one)])),
                     "origin": str(o.step.origin) if o.step.origin else "",
                     "last_seconds": self.seconds.get(o.step.id),
                     "expected_seconds": self.expected.get(o.step.id),
@@ -116,13 +120,27 @@ class PlanReport:
     def _shown(self) -> list[Outlook]:
         return [outlook for outlook in self.forecast.outlooks.values() if outlook.state != "unneeded"]
 
+    def _stack(self, outlook: Outlook) -> Stack | None:
+        return self.stacks.get(stack_of(outlook.step.id)[0])
+
     def _time(self, outlook: Outlook) -> str:
-        seconds = self.seconds.get(outlook.step.id)
+        """What it took last time, and about what it will take now."""
+        id, last = outlook.step.id, self.seconds.get(outlook.step.id)
         if outlook.state == "cached":
+            return f"  [{last:.1f} s last time]" if last and last >= SHORT else ""
+        if id not in self.expected:
             return ""
-        if seconds:
-            return f"  [{seconds:.1f} s last time]"
-        return f"  [about {self.expected[outlook.step.id]:.1f} s]" if outlook.step.id in self.expected else ""
+        return f"  [{about(self.expected[id])}{'' if last is None else ', as last time'}]"
+
+
+def about(seconds: float) -> str:
+    """An estimate in words."""
+    return f"about {seconds:.1f} s" if seconds >= SHORT else "under 0.1 s"
+
+
+def why(outlook: Outlook, stack: Stack | None) -> str:
+    """Why a step runs and where the user said so: "content changed (stack.toml:12)"; "" for no reason."""
+    return words(outlook.reasons) + _place(outlook, stack)
 
 
 def _place(outlook: Outlook, stack: Stack | None) -> str:

@@ -24,12 +24,12 @@ STORY: list[Event] = [
     events.PhaseStarted("resolve"),
     events.BytesFetched("Packages.xz", 500, 1000),
     events.PhaseFinished("resolve", 0.42, "133 packages"),
-    events.PlanMade(5, 2),
+    events.PlanMade(5, 2, 12.3),
     events.PhaseStarted("build"),
     events.StepFinished("copy/site", True, 0.0),
     events.StepStarted("fetch/libc6"),
     events.StepFinished("fetch/libc6", False, 0.1),
-    events.StepStarted("configure/0", "never built"),
+    events.StepStarted("configure/0", "never built", 3.6),
     events.StepOutput("configure/0", f"Setting up{EVIL} base-files"),
     events.StepFinished("configure/0", False, 4.04),
     events.StepStarted("run/compile", f"src/a{EVIL} changed"),
@@ -60,9 +60,9 @@ def test_plain_lines_tell_the_story_without_the_noise() -> None:
         "warning: the host's sources switch Check-Valid-Until off",
         "=> resolve",
         "=> resolve done 0.4s (133 packages)",
-        "=> 5 steps, 2 cached",
+        "=> 5 steps, 2 cached, about 12.3s",
         "=> build",
-        "=> configure/0 (never built)",
+        "=> configure/0 (never built), about 3.6s",
         "=> configure/0 done 4.0s",
         "=> run/compile (src/a changed)",
         "   run/compile | compiling",
@@ -95,7 +95,8 @@ def test_json_lines_hold_every_event_with_version_and_type() -> None:
     lines = [json.loads(line) for line in told("json")]
     assert len(lines) == len(STORY) and {line["v"] for line in lines} == {events.VERSION}
     assert [line["type"] for line in lines] == [kind(event) for event in STORY]
-    assert lines[9] == {"v": 1, "type": "step_started", "step": "configure/0", "reason": "never built"}
+    started = {"step": "configure/0", "reason": "never built", "expected": 3.6}
+    assert lines[9] == {"v": 1, "type": "step_started", **started}
     assert "\x1b" not in "".join(told("json"))
 
 
@@ -143,6 +144,33 @@ def test_durations(value: float, text: str) -> None:
 )
 def test_sizes(value: int, text: str) -> None:
     assert size(value) == text
+
+
+def test_what_is_drawn_says_why_it_runs_and_how_long_it_may_take() -> None:
+    from rich.console import Console
+
+    from stackbuild.cli.live import View
+
+    clock = 0.0
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, height=30)
+    view = View(console, now=lambda: clock)
+    for event in (
+        events.PhaseStarted("build"),
+        events.PlanMade(48, 2, 12.3),
+        events.StepFinished("unpack/0/0", True, 0.0),
+        events.StepStarted("configure/1", f"package curl 1 → 2 {EVIL}(stack.toml:6)", 3.6),
+        events.StepOutput("configure/1", "Setting up curl"),
+        events.StepStarted("run/new", "never built"),
+    ):
+        view(event)
+    view.rest()
+    clock = 1.5
+    with console.capture() as drawn:
+        console.print(view.render())
+    build, configure, new = re.sub(r"\x1b\[[0-9;]*m", "", drawn.get()).splitlines()
+    assert "build  1/48, 1 cached  1.5s of about 12.3s" in build
+    assert "configure/1  1.5s of about 3.6s  package curl 1 → 2 (stack.toml:6)  Setting up curl" in configure
+    assert new.rstrip().endswith("run/new  1.5s  never built")
 
 
 LIVE = """

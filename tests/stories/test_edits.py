@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -168,3 +169,27 @@ def test_explained_drawn_and_forbidden(stackbuild: Stackbuild) -> None:
     replaced(STACK, "tr a-z B-ZA <", "/bin/busybox sleep 0.6; tr a-z A-Z <")(stackbuild.folder)
     told = stackbuild("build")
     assert "steps ran; critical path" in told.err
+
+
+def test_each_view_says_state_reason_place_last_and_expected_time(stackbuild: Stackbuild) -> None:
+    write_tiny(stackbuild.folder, layers='[[layer]]\nname = "slow"\nrun = ["sleep 0.3"]\n')
+    stackbuild("build")
+    file = stackbuild.folder / "stack.toml"
+    file.write_text(file.read_text().replace("sleep 0.3", "sleep 0.2").replace('to = "/srv/"', 'to = "/srv2/"'))
+    lines = {line.split()[0]: line for line in stackbuild("plan").out.splitlines()}
+    assert stackbuild("build", "-n").out == stackbuild("plan").out
+    number = next(n for n, line in enumerate(file.read_text().splitlines(), 1) if "sleep 0.2" in line)
+    assert re.search(
+        rf"run/slow +depends: .*sleep 0\.2.* \(stack\.toml:{number}\)  \[about 0\.\d s, as last", lines["run/slow"]
+    )
+    assert "files/links" in lines and "  cached" in lines["files/links"]
+    assert re.search(r"about \d\.\d s$", stackbuild("plan").out.strip())
+    steps = {one["id"]: one for one in json.loads(stackbuild("plan", "--format", "json").out)["steps"]}
+    slow = steps["run/slow"]
+    assert slow["last_seconds"] >= 0.3 and slow["expected_seconds"] == slow["last_seconds"]
+    assert slow["places"] == [f"stack.toml:{number}"]
+    told = [json.loads(line) for line in stackbuild("build", "--progress", "json").err.splitlines()]
+    [made] = [one for one in told if one["type"] == "plan_made"]
+    assert made["expected"] >= slow["expected_seconds"]
+    [started] = [one for one in told if one["type"] == "step_started" and one["step"] == "run/slow"]
+    assert started["expected"] == slow["expected_seconds"] and f"(stack.toml:{number})" in started["reason"]

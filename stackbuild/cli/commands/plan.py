@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,17 +34,17 @@ def run(app: App, args: Namespace) -> None:
         plan_all(app, args, several)
         return
     work = prepare(app, targets=args.target, again=args.always_make, locked=args.locked)
-    show_plan(app, work.plan, work.forecast, work.tools, args, work.stack.build.jobs, work.stack)
+    show_plan(app, work.plan, work.forecast, work.tools, args, work.stack.build.jobs, app.stacks())
 
 
 def show_plan(
-    app: App, plan: Plan, forecast: Forecast, tools: Tools, args: Namespace, jobs: int, stack: Stack | None = None
+    app: App, plan: Plan, forecast: Forecast, tools: Tools, args: Namespace, jobs: int, stacks: Mapping[str, Stack]
 ) -> None:
     """The plan of one stack or of several, as `args` ask for it. jobs: as the settings say; 0: one per processor.
 
-    stack: if there is one alone, to say where its settings stand.
+    stacks: by the name in the ids of their steps, "" for steps that name none; to say where their settings stand.
     """
-    from stackbuild.plan.estimate import guess, span
+    from stackbuild.plan.estimate import guesses, span
     from stackbuild.report.explain import PlanReport
 
     if getattr(args, "graph", None):
@@ -54,7 +55,6 @@ def show_plan(
         app.show(Said(text, {"v": 1, "form": args.graph, "text": text}))
         return
     seconds = {step.id: tools.cache.last_seconds(step) for step in plan.steps.values()}
-    running = [o.step for o in forecast.outlooks.values() if o.state in ("run", "depends")]
-    expected = {step.id: guess(plan, step, seconds[step.id]) for step in running}
+    expected = guesses(plan, forecast, lambda step: seconds[step.id])
     jobs = getattr(args, "jobs", None) or jobs or os.cpu_count() or 1
-    app.show(PlanReport(forecast, seconds, expected, span(plan, expected, jobs), stack))
+    app.show(PlanReport(forecast, seconds, expected, span(plan, expected, jobs), stacks))
