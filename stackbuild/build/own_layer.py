@@ -60,13 +60,15 @@ class OwnLayer:
         near = part.near.get(f"user {first}", ()), part.near.get(f"group {second}", ())
         return resolve_owner(owner, part.users.get, part.groups.get, *near)
 
-    def folder(self, path: bytes, mode: int = 0o755, uid: int = 0, gid: int = 0) -> bytes:
+    def folder(
+        self, path: bytes, mode: int = 0o755, uid: int = 0, gid: int = 0, xattrs: Mapping[bytes, bytes] | None = None
+    ) -> bytes:
         """Make sure that there is a folder at a resolved path; one that is there stays as it is."""
         node = self[path]
         if path and (node is None or path not in self._entries):
             self.folder(path.rpartition(b"/")[0])
             if node is None:
-                self._put(Entry(path, "dir", mode, uid, gid, self._epoch), None)
+                self._put(Entry(path, "dir", mode, uid, gid, self._epoch, xattrs=xattrs or {}), None)
             elif node.kind == "dir":
                 self._put(Entry(path, "dir", node.mode, node.uid, node.gid, self._epoch, xattrs=node.xattrs), None)
         if node is not None and node.kind != "dir":

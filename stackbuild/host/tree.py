@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stackbuild.host.attributes import xattrs
 from stackbuild.host.overlay import xattr_prefix
 
 WHITEOUT = b".wh."
 _CHUNK = 1 << 18
-_CAPABILITY = "security.capability"
 
 
 @dataclass(slots=True)
@@ -129,36 +128,6 @@ def is_whiteout(entry: os.DirEntry[bytes]) -> bool:
         return False
     info = entry.stat(follow_symlinks=False)
     return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
-
-
-def xattrs(path: bytes) -> dict[bytes, bytes]:
-    """The extended attributes that belong to an image: user.* and POSIX ACLs without overlay's marks, and
-    security.capability in the form that names no user namespace (20 bytes). Follows no link."""
-    kept = {}
-    try:
-        names = os.listxattr(path, follow_symlinks=False)
-    except OSError:
-        return {}
-    for name in names:
-        if belongs(name):
-            value = os.getxattr(path, name, follow_symlinks=False)
-            kept[os.fsencode(name)] = plain_capability(value) if name == _CAPABILITY else value
-    return kept
-
-
-def belongs(name: str) -> bool:
-    """Whether an extended attribute belongs to an image: not labels of the host, not overlay's marks."""
-    if name.startswith("user."):
-        return not name.startswith("user.overlay.")
-    return name == _CAPABILITY or name.startswith("system.posix_acl_")
-
-
-def plain_capability(value: bytes) -> bytes:
-    """A security.capability of revision 3 (with the root id of a user namespace) as one of revision 2."""
-    if len(value) != 24:
-        return value
-    (magic,) = struct.unpack_from("<I", value)
-    return struct.pack("<I", 0x02000000 | (magic & 0x00FFFFFF)) + value[4:20]
 
 
 Identity = Callable[[bytes, Node], bytes]

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stackbuild.core.errors import StepError
+from stackbuild.host.attributes import xattrs
 
-_KINDS = {
+KINDS = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "dir",
     stat.S_IFLNK: "symlink",
@@ -38,27 +39,6 @@ class Stat:
     xattrs: Mapping[bytes, bytes]
     inode: tuple[int, int]
     links: int
-
-
-def kept_xattr(name: str) -> bool:
-    """Whether an extended attribute belongs to the image, not to the host that built it.
-
-    Kept: file capabilities, POSIX ACLs and user attributes. Not kept: overlay's own marks, labels
-    of the host's security modules, and `trusted.*`, which only real root can see.
-    """
-    if name in ("security.capability", "system.posix_acl_access", "system.posix_acl_default"):
-        return True
-    return name.startswith("user.") and not name.startswith("user.overlay.")
-
-
-def plain_capability(value: bytes) -> bytes:
-    """A `security.capability` in its form without a user namespace's id: 20 bytes, whoever reads it.
-
-    The kernel shows 24 bytes (VFS_CAP_REVISION_3) outside of the namespace that set it, 20 inside.
-    """
-    if len(value) == 24 and value[3] == 3:
-        return value[:3] + b"\x02" + value[4:20]
-    return value
 
 
 class Node:
@@ -122,7 +102,7 @@ class TreeReader:
         if not name:
             fd = self.folder(b"")
             status = os.fstat(fd)
-            yield Node(path, _stat(status, b"", _xattrs(fd)), None, status)
+            yield Node(path, _stat(status, b"", xattrs(fd)), None, status)
             return
         above = self.folder(folder)
         status = os.stat(name, dir_fd=above, follow_symlinks=False)
@@ -131,16 +111,16 @@ class TreeReader:
             fd = os.open(name, flags, dir_fd=above)
             try:
                 status = os.fstat(fd)
-                yield Node(path, _stat(status, b"", _xattrs(fd)), fd, status)
+                yield Node(path, _stat(status, b"", xattrs(fd)), fd, status)
             finally:
                 os.close(fd)
             return
         target = os.readlink(name, dir_fd=above) if stat.S_ISLNK(status.st_mode) else b""
-        yield Node(path, _stat(status, target, _xattrs(b"/proc/self/fd/%d/" % above + name)), None, status)
+        yield Node(path, _stat(status, target, xattrs(b"/proc/self/fd/%d/" % above + name)), None, status)
 
 
-def _stat(status: os.stat_result, target: bytes, xattrs: Mapping[bytes, bytes]) -> Stat:
-    kind = _KINDS[stat.S_IFMT(status.st_mode)]
+def _stat(status: os.stat_result, target: bytes, attributes: Mapping[bytes, bytes]) -> Stat:
+    kind = KINDS[stat.S_IFMT(status.st_mode)]
     device = status.st_rdev if kind in ("char", "block") else 0
     return Stat(
         kind=kind,
@@ -151,25 +131,10 @@ def _stat(status: os.stat_result, target: bytes, xattrs: Mapping[bytes, bytes]) 
         target=target,
         major=os.major(device),
         minor=os.minor(device),
-        xattrs=xattrs,
+        xattrs=attributes,
         inode=(status.st_dev, status.st_ino),
         links=status.st_nlink,
     )
-
-
-def _xattrs(place: int | bytes) -> dict[bytes, bytes]:
-    """The kept attributes of an open file, or of a path whose last name is not followed."""
-    found = {}
-    follow = isinstance(place, int)
-    try:
-        names = os.listxattr(place, follow_symlinks=follow)
-    except OSError:  # a file system without attributes, or no /proc: there are none to keep
-        return {}
-    for name in names:
-        if kept_xattr(name):
-            value = os.getxattr(place, name, follow_symlinks=follow)
-            found[os.fsencode(name)] = plain_capability(value) if name == "security.capability" else value
-    return found
 
 
 def walk(tree: TreeReader, path: bytes = b"") -> Iterator[bytes]:

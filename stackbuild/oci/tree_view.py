@@ -10,17 +10,9 @@ from pathlib import Path
 
 from stackbuild.core.errors import StepError
 from stackbuild.core.follow import follow
-from stackbuild.host.tree import MergedTree, xattrs
-
-_KINDS = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "dir",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFCHR: "char",
-    stat.S_IFBLK: "block",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-}
+from stackbuild.host.attributes import xattrs
+from stackbuild.host.tree import MergedTree
+from stackbuild.oci.tree_read import KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +43,7 @@ class TreeView:
         if found is None:
             return None
         real, info = found
-        kind = _KINDS[stat.S_IFMT(info.st_mode)]
+        kind = KINDS[stat.S_IFMT(info.st_mode)]
         target = os.readlink(real) if kind == "symlink" else b""
         return Seen(kind, stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid, target, real)
 

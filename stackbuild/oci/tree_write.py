@@ -16,9 +16,9 @@ from pathlib import Path
 
 from stackbuild.core.errors import Hint, HostError, NetworkError
 from stackbuild.core.files import host_error
+from stackbuild.host.attributes import belongs
 from stackbuild.oci.documents import shown
 from stackbuild.oci.tar_write import Entry
-from stackbuild.oci.tree_read import kept_xattr
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_LINKS = 40  # as the kernel's own limit
@@ -291,10 +291,10 @@ class TreeWriter:
         """Only attributes that belong to an image: `trusted.overlay.*` of a stranger would steer our overlays."""
         if entry.kind == "dir":
             for old in os.listxattr(file):
-                if kept_xattr(old) and os.fsencode(old) not in entry.xattrs:
+                if belongs(old) and os.fsencode(old) not in entry.xattrs:
                     os.removexattr(file, old)
         for key, value in entry.xattrs.items():
-            if kept_xattr(os.fsdecode(key)):
+            if belongs(os.fsdecode(key)):
                 os.setxattr(file, key, value)
 
     def _explained(self, error: OSError, entry: Entry, path: bytes) -> HostError | NetworkError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import struct
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ from typing import Any
 import pytest
 import zstandard
 
+from stackbuild.build.do.copy import do as copy
 from stackbuild.build.do.pick import do
+from stackbuild.build.tree_part import TreePart
 from stackbuild.core.action import Action, Room
 from stackbuild.core.errors import StepError
 from tests.build.own import write
 from tests.machine import need_root
+
+NO_ID = 0xFFFFFFFF  # of an entry of an ACL that names nobody
 
 
 def pick(folder: Path, wanted: str, *lowers: Path, exclude: tuple[str, ...] = ()) -> tuple[dict[str, Any], bytes]:
@@ -98,3 +103,25 @@ def test_a_pipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StepError, match="/d/pipe of the stage cannot be copied"):
         pick(tmp_path, "/d", root)
     assert set(members(pick(tmp_path, "/d", root, exclude=("pipe",))[1])) == {"0", "0/x"}
+
+
+def test_extended_attributes_come_along_but_an_acl_stays_with_the_users_it_names(tmp_path: Path) -> None:
+    need_root()
+    root = write(tmp_path / "a", {"d/x": "x", "d/in/y": "y"})
+    capability = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
+    acl = struct.pack("<I" + "HHI" * 5, 2, 1, 6, NO_ID, 2, 4, 33, 4, 4, NO_ID, 16, 4, NO_ID, 32, 4, NO_ID)
+    os.setxattr(root / "d/x", "security.capability", capability)
+    os.setxattr(root / "d/x", "user.note", b"\xff")
+    os.setxattr(root / "d/x", "system.posix_acl_access", acl)
+    os.setxattr(root / "d/in", "user.note", b"of a folder")
+    facts, archive = pick(tmp_path, "/d", root)
+    (tmp_path / "files").write_bytes(archive)
+    (tmp_path / "facet").write_bytes(TreePart({}, {}, {}).to_json())
+    item = {"to": "/new", "staged": "files", "sources": facts["sources"]}
+    params = {"epoch": 0, "compression": "zstd", "created_by": "copy", "copies": [item]}
+    room = Room({name: tmp_path / name for name in ("files", "facet")}, (), tmp_path, tmp_path)
+    copy(Action("copy", params, {}, (), ("layer",), "linux/amd64"), room)
+    found = {name: member.pax_headers for name, member in members((tmp_path / "layer").read_bytes()).items()}
+    note = "SCHILY.xattr.user.note"
+    assert set(found["new/x"]) == {note, "SCHILY.xattr.security.capability"}
+    assert found["new/in"] == {note: "of a folder"} and not found["new/in/y"]

@@ -65,7 +65,7 @@ def scenario(name: str, folder: Path) -> dict[str, Any]:
 
 
 def entry(path: bytes) -> list[Any]:
-    from stackbuild.host.tree import xattrs
+    from stackbuild.host.attributes import xattrs
 
     info = os.lstat(path)
     names = {os.fsdecode(name): value.hex() for name, value in xattrs(path).items()}

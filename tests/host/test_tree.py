@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from stackbuild.host.attributes import plain_capability
 from stackbuild.host.overlay import mount_overlay, private_mounts, unmount
 from stackbuild.host.sandbox import open_sandbox
-from stackbuild.host.tree import MergedTree, compare, plain_capability
+from stackbuild.host.tree import MergedTree, compare
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="overlay mounts need root")
 NAMES = ("a", "b", "c")

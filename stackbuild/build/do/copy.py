@@ -126,7 +126,7 @@ def _content(root: Path, path: bytes, name: str, found: Stat) -> Content:
 
 
 def _staged(layer: OwnLayer, item: Mapping[str, Any], room: Room) -> None:
-    """What was taken out of a stage: root's unless `owner` says else, modes and capabilities as they were there."""
+    """What was taken out of a stage: root's unless `owner` says else; modes and attributes as they were there."""
     from stackbuild.build.archive import unpack
 
     uid, gid = layer.owner(item.get("owner"))
@@ -142,7 +142,7 @@ def _staged(layer: OwnLayer, item: Mapping[str, Any], room: Room) -> None:
                 wanted = top + path[len(first) :]
                 mode = _bits(item, found.mode, folder=found.kind == "dir")
                 if found.kind == "dir":
-                    layer.folder(layer.place(wanted, last=True), mode, uid, gid)
+                    layer.folder(layer.place(wanted, last=True), mode, uid, gid, found.xattrs)
                 elif found.kind == "symlink":
                     here = layer.place(wanted, last=False)
                     layer.add(Entry(here, "symlink", 0o777, uid, gid, target=found.target))

@@ -15,10 +15,8 @@ from stackbuild.core.errors import Hint, StepError
 from stackbuild.core.files import write_file
 from stackbuild.core.follow import follow, show
 from stackbuild.oci.tar_write import Entry, LayerWriter
-from stackbuild.oci.tree_read import plain_capability
 from stackbuild.oci.tree_view import Seen, TreeView
 
-CAPABILITY = b"security.capability"
 Left = Callable[[bytes, bool], bool]  # (path in the source, is it a folder) -> left out?
 
 
@@ -26,8 +24,9 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
     """Writes `out/files`, a tar of the sources, source N beneath "N" (a file is "N" itself), and `out/folders`.
 
     params: "from": an absolute path of the tree or a pattern; a link is followed inside the tree, one that is in
-    a source stays a link. "exclude": as in .gitignore, from the source's root. Modes are kept, owners and times
-    are not. "folders" is JSON: for each source {"name", "folders"}: paths below it, [""] first; of a file null.
+    a source stays a link. "exclude": as in .gitignore, from the source's root. Modes and extended attributes are
+    kept, owners (those of an ACL too) and times are not.
+    "folders" is JSON: for each source {"name", "folders"}: paths below it, [""] first; of a file null.
     Facts: "sources": the names and whether each is a folder. Raises StepError.
     """
     tree = TreeView(room.lowers)
@@ -123,7 +122,8 @@ class _Picked:
     def add(self, seen: Seen, place: bytes, path: bytes) -> None:
         name = self._name + b"/" + path if path else self._name
         if seen.kind in ("dir", "symlink"):
-            self._writer.add(Entry(name, seen.kind, seen.mode, mtime=EPOCH, target=seen.target))
+            entry = Entry(name, seen.kind, seen.mode, mtime=EPOCH, target=seen.target, xattrs=_of_nobody(seen))
+            self._writer.add(entry)
             return
         if seen.kind != "file":
             raise StepError(
@@ -138,8 +138,10 @@ class _Picked:
             if info.st_nlink > 1 and self._first.setdefault(inode, name) != name:
                 self._writer.add(Entry(name, "hardlink", seen.mode, mtime=EPOCH, target=self._first[inode]))
                 return
-            attributes = {}
-            if CAPABILITY in (found := seen.xattrs):
-                attributes[CAPABILITY] = plain_capability(found[CAPABILITY])
-            entry = Entry(name, "file", seen.mode, mtime=EPOCH, size=info.st_size, xattrs=attributes)
+            entry = Entry(name, "file", seen.mode, mtime=EPOCH, size=info.st_size, xattrs=_of_nobody(seen))
             self._writer.add(entry, cast(Any, file))
+
+
+def _of_nobody(seen: Seen) -> dict[bytes, bytes]:
+    """The extended attributes that name no user: an ACL is left behind with the stage's owners."""
+    return {name: value for name, value in seen.xattrs.items() if not name.startswith(b"system.posix_acl_")}

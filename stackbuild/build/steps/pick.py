@@ -15,7 +15,7 @@ class Pick:
     """params: "from" (an absolute path or pattern of the tree) and "exclude". tree: the whole of the stage."""
 
     name: ClassVar[str] = "pick"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 1 kept no extended attribute but capabilities
     in_process: ClassVar[bool] = False
 
     def inputs(self, step: Step, done: Mapping[str, Digest]) -> Inputs:

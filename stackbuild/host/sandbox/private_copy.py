@@ -14,7 +14,8 @@ from pathlib import Path
 
 from stackbuild.core.errors import HostError
 from stackbuild.core.files import host_error
-from stackbuild.host.tree import MergedTree, Node, belongs
+from stackbuild.host.attributes import belongs
+from stackbuild.host.tree import MergedTree, Node
 
 _FICLONE = 0x40049409
 _COPY = 1 << 27
