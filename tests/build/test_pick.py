@@ -116,7 +116,7 @@ def test_extended_attributes_come_along_but_an_acl_stays_with_the_users_it_names
     os.setxattr(root / "d/in", "user.note", b"of a folder")
     facts, archive = pick(tmp_path, "/d", root)
     (tmp_path / "files").write_bytes(archive)
-    (tmp_path / "facet").write_bytes(TreePart({}, {}, {}).to_json())
+    (tmp_path / "facet").write_bytes(TreePart({}, {}, {b"new": None}).to_json())
     item = {"to": "/new", "staged": "files", "sources": facts["sources"]}
     params = {"epoch": 0, "compression": "zstd", "created_by": "copy", "copies": [item]}
     room = Room({name: tmp_path / name for name in ("files", "facet")}, (), tmp_path, tmp_path)
