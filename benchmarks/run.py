@@ -19,64 +19,18 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.engines import ULIMITS, Engine, dockerd, podman, registry
-from benchmarks.local_mirror import LocalMirror, locked_packages, make_mirror
+from benchmarks.bench import TIMEOUT, Bench, stackbuild
+from benchmarks.engines import ULIMITS, dockerd, podman, registry
+from benchmarks.local_mirror import locked_packages, make_mirror
+from benchmarks.monorepo import monorepo
 
 WANTED = ["python3", "curl", "nginx-light"]
 ADDED = ["less", "jq", "rsync", "file", "tree"]  # one more each time, so that no side has done it before
 EPOCH = "315532801"
-TIMEOUT = 900
-
-
-@dataclass
-class Bench:
-    """The folders, the prepared inputs and what was measured: name of a task -> name of a side -> seconds."""
-
-    work: Path
-    runs: int
-    docker: Engine | None = None
-    podman: Engine | None = None
-    mirror: LocalMirror | None = None
-    times: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    memory: str = ""
-
-    @property
-    def downloads(self) -> Path:
-        return self.work / "downloads"
-
-    def timed(self, task: str, side: str, what: Callable[[], object]) -> None:
-        began = time.perf_counter()
-        what()
-        self.times.setdefault(task, {}).setdefault(side, []).append(time.perf_counter() - began)
-
-    def alternate(self, task: str, sides: dict[str, Callable[[int], object]]) -> None:
-        """Each side once per round; who begins changes from round to round."""
-        for number in range(self.runs):
-            order = list(sides) if number % 2 == 0 else list(sides)[::-1]
-            for side in order:
-                self.timed(task, side, partial(sides[side], number))
-            print(f"  {task}: round {number + 1} of {self.runs} done", file=sys.stderr)
-
-
-def stackbuild(folder: Path, store: Path, *words: str) -> None:
-    """Our command as a whole process; a failure shows its messages."""
-    program = Path(sys.executable).with_name("stackbuild")
-    done = subprocess.run(
-        [str(program), "--store", str(store), "-q", *words],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    if done.returncode:
-        raise SystemExit(f"stackbuild {' '.join(words)} failed:\n{done.stderr}")
 
 
 def project(folder: Path, install: list[str]) -> Path:
@@ -368,6 +322,7 @@ TASKS: dict[str, Callable[[Bench], None]] = {
     "file-changed": file_changed,
     "second-stack": second_stack,
     "push": push,
+    "monorepo": monorepo,
     "memory": memory,
 }
 

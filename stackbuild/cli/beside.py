@@ -33,6 +33,8 @@ def settled_beside(settle: Callable[[], Stack]) -> Stack | None:
     """
     if "pydantic" in sys.modules or threading.active_count() > 1 or (os.cpu_count() or 1) < 2:
         return None
+    if all(module in sys.modules for module in AFTER):  # the second of several stacks: each fork would import anew
+        return None
     from stackbuild.stack.kept import dump, load
 
     reading, writing = os.pipe()

@@ -50,6 +50,7 @@ class Layout(LayoutView):
         self.path = path
         self.name = name or f"oci:{path}"
         self._durable = durable
+        self._read: tuple[tuple[int, int, int], Index] | None = None
 
     def create(self) -> Layout:
         """Make the folders and files that a layout needs, as far as they are missing. Raises HostError."""
@@ -133,6 +134,17 @@ class Layout(LayoutView):
 
     # Names
 
+    def index(self) -> Index:
+        """As `LayoutView.index`; parsed once for each file, as it is only ever replaced: there may be many names."""
+        try:
+            status = os.lstat(self.path / "index.json")
+        except OSError:
+            return super().index()
+        seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if self._read is None or self._read[0] != seen:
+            self._read = seen, super().index()
+        return self._read[1]
+
     def small(self, file: str) -> bytes:
         with self._open(self.path / file, file) as stream:
             data = stream.read(MAX_DOCUMENT + 1)
@@ -160,6 +172,8 @@ class Layout(LayoutView):
         self.put_bytes(manifest, document.media_type)
         notes = {**(annotations or {}), **({TAG_ANNOTATION: tag} if tag else {})}
         entry = replace(document.descriptor, annotations=notes, platform=platform)
+        if tag and [one for one in self.index().manifests if one.annotations.get(TAG_ANNOTATION) == tag] == [entry]:
+            return entry
 
         def change(found: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
             kept = [

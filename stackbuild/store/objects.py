@@ -40,18 +40,21 @@ class ObjectStore:
 
     def path(self, digest: Digest) -> Path:
         """Where an object is, or would be."""
-        return self.root / "sha256" / hex_of(digest)
+        return Path(self._path(digest))
+
+    def _path(self, digest: Digest) -> str:
+        return f"{self.root}/sha256/{hex_of(digest)}"
 
     def has(self, blob: Blob) -> bool:
         """Whether it is here with the right size (a file cut by a power failure is as good as none)."""
         try:
-            return os.stat(self.path(blob.digest)).st_size == blob.size
+            return os.stat(self._path(blob.digest)).st_size == blob.size
         except OSError:
             return False
 
     def use(self, blob: Blob) -> bool:
         """As `has`, and if it is here, nobody prunes it before this process's build ends."""
-        return self.has(blob) and (self._uses is None or self._uses.note(blob.digest, self.path(blob.digest)))
+        return self.has(blob) and (self._uses is None or self._uses.note(blob.digest, self._path(blob.digest)))
 
     def missing(self, blobs: list[Blob]) -> list[Blob]:
         return [blob for blob in blobs if not self.has(blob)]

@@ -20,7 +20,7 @@ class Records:
 
     def _path(self, key: str) -> Path:
         name = hex_of(Digest(key)) if key.startswith("sha256:") else hex_of(digest_of(key.encode()))
-        return self.folder / name[:2] / name[2:]
+        return Path(f"{self.folder}/{name[:2]}/{name[2:]}")
 
     def get(self, key: str) -> bytes | None:
         """The last value put, or None. A hit is noted in the file's atime (for pruning by use)."""

@@ -28,17 +28,17 @@ class Uses:
     """The marks and notes of one store, in its `uses` area. The time of a mark is the time of a use."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self._gates = folder, folder / "gates"
 
     def _mark(self, form: str, digest: Digest) -> Path:
         text = hex_of(digest)
-        return self._folder / form / text[:2] / text[2:]
+        return Path(f"{self._folder}/{form}/{text[:2]}/{text[2:]}")  # one parse: a plan asks thousands of times
 
     def gate(self, digest: Digest, *, shared: bool = False) -> AbstractContextManager[None]:
         """The lock under which an object is marked (shared) or taken away."""
-        return lock(self._folder / "gates", hex_of(digest)[:2], shared=shared)
+        return lock(self._gates, hex_of(digest)[:2], shared=shared)
 
-    def note(self, digest: Digest, path: Path, form: str = "blob") -> bool:
+    def note(self, digest: Digest, path: Path | str, form: str = "blob") -> bool:
         """Mark an object as used now; False if it is not there (any more)."""
         mark = self._mark(form, digest)
         with self.gate(digest, shared=True):
@@ -52,7 +52,7 @@ class Uses:
                     raise host_error(error, mark) from error
             except OSError:
                 pass  # a store that we may only read: nobody prunes it under us with our rights
-            return path.exists()
+            return os.path.exists(path)
 
     def last(self, digest: Digest, form: str = "blob") -> float:
         """When an object was last marked, in seconds since 1970; 0.0 for never."""

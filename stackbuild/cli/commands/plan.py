@@ -54,7 +54,8 @@ def show_plan(
         text = draw(plan, forecast, args.graph)
         app.show(Said(text, {"v": 1, "form": args.graph, "text": text}))
         return
-    seconds = {step.id: tools.cache.last_seconds(step) for step in plan.steps.values()}
+    shown = [outlook.step for outlook in forecast.outlooks.values() if outlook.state != "unneeded"]
+    seconds = {step.id: tools.cache.last_seconds(step) for step in shown}
     expected = guesses(plan, forecast, lambda step: seconds[step.id])
     jobs = getattr(args, "jobs", None) or jobs or os.cpu_count() or 1
     app.show(PlanReport(forecast, seconds, expected, span(plan, expected, jobs), stacks))
