@@ -9,17 +9,19 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stackbuild.core.digest import Digest, finish
 from stackbuild.core.errors import Hint, NetworkError, UsageError
 from stackbuild.core.files import open_beneath
 from stackbuild.core.stamps import signature
-from stackbuild.lock.lock import Lock, LockedPackage
-from stackbuild.lock.vendor import copy_in
-from stackbuild.packages.fetch import Fetcher
 from stackbuild.packages.local import LocalFile
-from stackbuild.stack.request import Request
-from stackbuild.stack.stack import Stack
+
+if TYPE_CHECKING:  # every build asks what its lock depends on: what only a lock anew needs is imported there
+    from stackbuild.lock.lock import Lock, LockedPackage
+    from stackbuild.packages.fetch import Fetcher
+    from stackbuild.stack.request import Request
+    from stackbuild.stack.stack import Stack
 
 
 def local_files(stack: Stack) -> dict[str, tuple[LocalFile, ...]]:
@@ -63,6 +65,8 @@ def take(project: Path, package: LockedPackage, fetcher: Fetcher) -> None:
 
 
 def _take(project: Path, file: LocalFile, fetcher: Fetcher) -> None:
+    from stackbuild.lock.vendor import copy_in
+
     final = fetcher.path(file.sha256)
     if final.exists():
         return

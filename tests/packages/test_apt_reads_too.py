@@ -315,5 +315,8 @@ def test_a_mirror_list(root: Root, made: Archive, tmp_path: Path, form: str) -> 
     asked = [path for path in root.asked if path.endswith("/InRelease")]
     assert asked == ["/absent/dists/bookworm/InRelease", "/dists/bookworm/InRelease"]
     assert root.ours(again=True, offline=True) is not None and root.asked == []
-    (made.folder / "mirrors.txt").write_text("# none\nftp://a.example.com/\n")
+    local = f"file:{made.folder}\n"  # a list of this machine may lead to files of it, one from elsewhere may not
+    (made.folder / "mirrors.txt").write_text(local)
+    root.agree() if form == "file" else root.refuse()
+    (made.folder / "mirrors.txt").write_text(f"# none\nftp://a.example.com/\n{local if form == 'http' else ''}")
     assert "names no mirror that can be used" in root.refuse().what
