@@ -63,6 +63,11 @@ class Request:
         term = self.terms[0]
         return f"{term.name}:{term.architecture}" if term.architecture else term.name
 
+    @property
+    def bare(self) -> bool:
+        """Whether it is one name and leaves the version open."""
+        return len(self.terms) == 1 and not self.terms[0].relation and not self.terms[0].suite
+
     def __str__(self) -> str:
         return self.text
 

@@ -57,6 +57,12 @@ def test_upgrade_is_apts_upgrade_with_new_packages(root: Root) -> None:
     assert root.ours(upgrade=True) == expected
 
 
+@pytest.mark.parametrize("words", ["tool", "lib gone", "whole newer", "tool=1"])
+def test_a_request_for_what_is_there_does_not_hold_it_back_from_an_upgrade(root: Root, words: str) -> None:
+    expected = root.apt("upgrade", "--with-new-pkgs", *words.split())
+    assert expected is not None and root.ours(*words.split(), upgrade=True) == expected
+
+
 def test_an_upgrade_never_removes_and_names_what_it_leaves(root: Root, tmp_path: Path) -> None:
     packages = [stanza("lib", "2"), stanza("free", "2"), stanza("rival", "2", conflicts="lib"), stanza("lone", "2")]
     status = "\n".join([there("lib", "1"), there("strict", "1", depends="lib (= 1)"), there("free", "1"),

@@ -55,10 +55,16 @@ def exactly(package: Package) -> Group:
 
 
 def answer(
-    catalogue: Catalogue, variant: str, requests: Sequence[Request], files: Mapping[str, Sequence[Key]] | None = None
+    catalogue: Catalogue,
+    variant: str,
+    requests: Sequence[Request],
+    files: Mapping[str, Sequence[Key]] | None = None,
+    *,
+    upgrade: bool = False,
 ) -> Asked:
     """All requests, behind the variant's packages. files: the packages of a request that names files, by its name.
 
+    upgrade: a bare name does not hold what is installed at its version.
     Sets `catalogue.chosen`. Raises ResolutionError, UsageError.
     """
     errors: list[ResolutionError | UsageError] = []
@@ -87,6 +93,8 @@ def answer(
     for request, item in found:
         if isinstance(item, Package):
             item = catalogue.chosen.get(item.name, item)  # the last word on a version counts
+            if upgrade and item.installed and request.bare:
+                item = (Relation(item.name, own=True),)
         asked.add(item, request, request.text)
     return asked
 

@@ -69,9 +69,9 @@ def resolve_indexes(
     catalogue, everything = catalogue_of(question, pairs)
     there = tuple(p for p in everything if p.architecture in (question.architecture, "all"))
     kept = Kept(catalogue, question.keep or {})
-    asked = answer(catalogue, question.variant, question.requests, files)
+    asked = answer(catalogue, question.variant, question.requests, files, upgrade=question.upgrade)
     if question.keep and kept.let_go(asked.wanted, question.recommends):
-        asked = answer(catalogue, question.variant, question.requests, files)
+        asked = answer(catalogue, question.variant, question.requests, files, upgrade=question.upgrade)
     walk = Walk(catalogue, question.recommends, asked.forbidden)
     walk.start(there)
     upgrades = upgradable(catalogue, there, asked.forbidden) if question.upgrade else []
@@ -161,9 +161,7 @@ def _loosened(asked: Asked) -> list[Group]:
     """The variant and bare names without the candidate's version: another version may do."""
     groups = []
     for group, request in zip(asked.groups, asked.of, strict=True):
-        bare = request is None or (
-            len(request.terms) == 1 and not request.terms[0].relation and not request.terms[0].suite
-        )
+        bare = request is None or request.bare
         groups.append((Relation(group[0].name, own=True),) if bare and len(group) == 1 else group)
     return groups
 
