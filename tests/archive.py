@@ -22,6 +22,7 @@ from typing import Any
 from tests.machine import need, run
 
 ARCHITECTURES = "amd64"
+REFUSALS = {"refuse": 503, "missing": 404, "forbid": 403}
 SHA256 = [word for name in ("MD5", "SHA1", "SHA512") for word in ("-o", f"APT::FTPArchive::{name}=false")]
 
 
@@ -29,7 +30,7 @@ SHA256 = [word for name in ("MD5", "SHA1", "SHA512") for word in ("-o", f"APT::F
 class Archive:
     """folder: dists/ and pool/. url: where it is served. key: the public key, for signed-by.
 
-    faults: part of a path -> "refuse" (503), "truncate" (half of the body, full length announced),
+    faults: part of a path -> "refuse" (503), "forbid" (403), "truncate" (half of the body, full length announced),
     "lie" (as long, other bytes), "missing" (404). asked: every path that was requested.
     login: "user:password" that it asks for. logins: what came with each request. moved: where it redirects to.
     statuses: of its answers.
@@ -261,8 +262,8 @@ class Handler(SimpleHTTPRequestHandler):
             self.end_headers()
             return
         fault = next((how for part, how in self.made.faults.items() if part in self.path), "")
-        if fault in ("refuse", "missing"):
-            self.send_error(503 if fault == "refuse" else 404)
+        if fault in REFUSALS:
+            self.send_error(REFUSALS[fault])
             return
         if not fault:
             super().do_GET()

@@ -337,6 +337,9 @@ def test_a_release_that_does_not_come_whole(good: Archive, fetcher: Fetcher, fau
 
 def test_a_place_without_an_archive_and_one_that_refuses(good: Archive, fetcher: Fetcher) -> None:
     assert "there is no archive at" in refused(good, fetcher, suite="nowhere").what
+    good.faults["Release"] = "forbid"
+    error = refused(good, fetcher)
+    assert "status 403" in error.why and "auth.conf.d" in error.hints[1].text
     error = refused(good, fetcher, url=f"http://127.0.0.1:{free_port()}")
     assert "no answer" in error.what and error.where == HERE
 

@@ -284,7 +284,8 @@ def test_a_login_for_the_archive(root: Root, made: Archive, tmp_path: Path, wher
     made.login = "me:secret"
     root.one_line(f"{made.url}")
     root.client = Client(policy=Policy(retries=0), credentials=Credentials({}, apt=root.folder / "etc/apt"))
-    assert "401" in str(root.refuse())
+    error = root.refuse()
+    assert "401" in error.why and "/etc/apt/auth.conf.d" in error.hints[0].text
     text = f"machine {made.url}/dists login me password secret\nmachine {made.url}/pool login me password secret\n"
     if where == "auth.conf.d":
         root.write("auth.conf.d/test.conf", text)

@@ -37,7 +37,7 @@ def parse(text: str, source: Source, *, local: bool) -> Source:
         url, _, metadata = line.strip().partition("\t")
         if not url or url.startswith("#"):
             continue
-        if url.startswith(("http://", "https://", *(_LOCAL if local else ()))) and not set(url) & set(" \x7f"):
+        if url.startswith(("http://", "https://", *(_LOCAL if local else ()))) and url.isprintable() and " " not in url:
             said = [word[9:] for word in metadata.split() if word.startswith("priority:")]
             found.append((int(said[0]) if said and said[0].isdigit() else _LAST, url.rstrip("/")))
     roots = tuple(dict.fromkeys(url for _, url in sorted(found, key=lambda one: one[0])))[:MOST]

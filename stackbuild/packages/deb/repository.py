@@ -30,6 +30,7 @@ from stackbuild.packages.source import Source
 
 RELEASE_LIMIT = 32 << 20  # bytes
 INDEX_LIMIT = 4 << 30  # bytes of an uncompressed index, where the Release does not say
+_LOGIN = Hint("if it asks for a login: put one for this host into /etc/apt/auth.conf.d or ~/.netrc")
 INDEX_FORM = "2"  # of the cached form: goes up with every change of what build_index writes
 
 
@@ -150,6 +151,8 @@ def _fetch_release(
 ) -> tuple[Signed, dict[str, str]] | None:
     """The Release as fetched, unverified, with what a later conditional request needs; None if nothing changed."""
 
+    statuses: set[int] = set()
+
     def get(file: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         status, got, body = fetcher.text(
             f"{source.base}/{file}",
@@ -159,8 +162,10 @@ def _fetch_release(
             proxy=source.proxy,
             patient=patient,
         )
+        statuses.add(status)
         if status not in (200, 304, 404, 403):
-            raise NetworkError(f"{name} cannot be fetched", where=source.origin,
+            hints = (_LOGIN,) if status == 401 else ()
+            raise NetworkError(f"{name} cannot be fetched", where=source.origin, hints=hints,
                                why=f"{source.base}/{file} answers with status {status}")  # fmt: skip
         again = {"if-none-match": got.get("etag", ""), "if-modified-since": got.get("last-modified", "")}
         return status, {k: v for k, v in again.items() if v}, body
@@ -183,8 +188,8 @@ def _fetch_release(
     raise NetworkError(
         f"there is no archive at {source.base}",
         where=source.origin,
-        why="it has neither InRelease nor Release",
-        hints=(Hint("check the URL and the suite in a browser"),),
+        why="it has neither InRelease nor Release" + (" that we may read (status 403)" if 403 in statuses else ""),
+        hints=(Hint("check the URL and the suite in a browser"), *((_LOGIN,) if 403 in statuses else ())),
     )
 
 
