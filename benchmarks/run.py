@@ -65,25 +65,20 @@ def prepare(bench: Bench) -> None:
     print(f"prepared {count} packages, {size / 1e6:.0f} MB", file=sys.stderr)
 
 
-def docker_base(bench: Bench) -> None:
-    """Import what mmdebstrap makes of the base, the archive inside it: no side of Docker's downloads anything."""
-    assert bench.docker and bench.mirror
-    tree = bench.work / "docker-base"
+def engines_base(bench: Bench) -> None:
+    """Import what mmdebstrap makes of the base, the archive inside it: no engine downloads anything."""
+    assert bench.mirror
+    tree, packed = bench.work / "engines-base", bench.work / "engines-base.tar"
     mmdebstrap(bench, tree, [])
     inside = tree / "mirror"
     subprocess.run(["cp", "-a", bench.mirror.folder, inside], check=True)
     (tree / "etc/apt/sources.list").write_text("deb [trusted=yes] file:/mirror ./\n")
     shutil.rmtree(tree / "etc/apt/sources.list.d", ignore_errors=True)
-    pack = subprocess.Popen(["tar", "-C", tree, "-c", "."], stdout=subprocess.PIPE)
-    subprocess.run(
-        ["/usr/bin/docker", "import", "-", "bench-base"],
-        env={**os.environ, **bench.docker.environ},
-        stdin=pack.stdout,
-        check=True,
-        capture_output=True,
-        timeout=TIMEOUT,
-    )
-    pack.wait()
+    subprocess.run(["tar", "-C", tree, "-cf", packed, "."], check=True)
+    for engine in (bench.docker, bench.podman):
+        if engine:
+            engine("import", packed, "bench-base", timeout=TIMEOUT)
+    packed.unlink()
     shutil.rmtree(tree)
 
 
@@ -105,11 +100,23 @@ def mmdebstrap(bench: Bench, target: Path, install: list[str]) -> None:
 def docker_build(bench: Bench, lines: list[str], tag: str, *options: str, copy: Path | None = None) -> None:
     """`docker build` with BuildKit of a Dockerfile with these RUN lines, and a folder that is copied after them."""
     assert bench.docker
-    context = copy or bench.work / "context"
-    context.mkdir(exist_ok=True)
-    last = "COPY site /srv/site\n" if copy else ""
-    (context / "Dockerfile").write_text("FROM bench-base\n" + "".join(f"RUN {line}\n" for line in lines) + last)
+    context = dockerfile(copy or bench.work / "context", lines, "COPY site /srv/site\n" if copy else "")
     bench.docker("build", "-q", "--network", "host", *options, "-t", tag, context, timeout=TIMEOUT)
+
+
+def buildah_build(bench: Bench, lines: list[str], tag: str) -> None:
+    """`buildah bud` of the same, with its cache of layers, in the store of our podman."""
+    assert bench.podman
+    buildah = Engine(("/usr/bin/buildah",), bench.podman.environ)
+    words = ("bud", "-q", "--layers", "--isolation", "chroot", "--network", "host", "-t", tag)
+    buildah(*words, dockerfile(bench.work / "context", lines), timeout=TIMEOUT)
+
+
+def dockerfile(context: Path, lines: list[str], last: str = "") -> Path:
+    """A build context whose Dockerfile has these RUN lines."""
+    context.mkdir(exist_ok=True)
+    (context / "Dockerfile").write_text("FROM bench-base\n" + "".join(f"RUN {line}\n" for line in lines) + last)
+    return context
 
 
 def install_line(names: list[str]) -> str:
@@ -156,6 +163,11 @@ def one_package_more(bench: Bench) -> None:
     if bench.docker:
         docker_build(bench, [install_line(WANTED)], "bench")
         sides["docker build"] = lambda n: docker_build(
+            bench, [install_line(WANTED), install_line([ADDED[n % len(ADDED)]])], "bench-more"
+        )
+    if bench.podman and Path("/usr/bin/buildah").exists():
+        buildah_build(bench, [install_line(WANTED)], "bench")
+        sides["buildah bud"] = lambda n: buildah_build(
             bench, [install_line(WANTED), install_line([ADDED[n % len(ADDED)]])], "bench-more"
         )
     bench.alternate("one package more", sides)
@@ -359,9 +371,10 @@ def main() -> None:
         prepare(bench)
         if Path("/usr/sbin/dockerd").exists():
             bench.docker = stack.enter_context(dockerd(work / "d"))
-            docker_base(bench)
         if Path("/usr/bin/podman").exists():
             bench.podman = podman(work / "p")
+        if bench.docker or bench.podman:
+            engines_base(bench)
         try:
             for name in args.only or TASKS:
                 TASKS[name](bench)
