@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.bench import TIMEOUT, Bench, stackbuild
-from benchmarks.engines import ULIMITS, dockerd, podman, registry
+from benchmarks.engines import ULIMITS, Engine, dockerd, podman, registry
 from benchmarks.local_mirror import locked_packages, make_mirror
 from benchmarks.monorepo import monorepo
 
