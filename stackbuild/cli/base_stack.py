@@ -152,9 +152,8 @@ def dpkg_status_of(app: App, platform: str) -> bytes:
         from stackbuild.packages.deb.foreign import dpkg_status
 
         below = dpkg_status(base_tree(app, stack, platform).folder)
-    from stackbuild.cli.network import bring
-
-    bring(app, platform, locked.packages)
+    missing = (p.sha256 for p in locked.packages if not app.downloads.path(p.sha256).exists())
+    app.package_files.bring(platform, missing)
 
     def file(package: LockedPackage) -> Path:
         return app.downloads.path(package.sha256)

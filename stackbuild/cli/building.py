@@ -16,6 +16,7 @@ from stackbuild.core.errors import Hint, HostError, StackError, StepError, Usage
 from stackbuild.core.events import Note, PhaseFinished, PhaseStarted
 from stackbuild.core.files import write_file
 from stackbuild.core.origin import Origin
+from stackbuild.core.words import size
 
 if TYPE_CHECKING:
     from stackbuild.build.image import BuiltImage
@@ -212,9 +213,7 @@ def keep_to_size(app: App, stacks: Sequence[Stack]) -> None:
         app.listener(Note(f"nothing was pruned: {error}", "warning"))
         return
     if gone and gone.items:
-        from stackbuild.report.cache import amount
-
-        app.listener(Note(f"freed {amount(gone.size)} of the store, as build.max-cache-size asks"))
+        app.listener(Note(f"freed {size(gone.size)} of the store, as build.max-cache-size asks"))
 
 
 def forbid(forecast: Forecast) -> None:

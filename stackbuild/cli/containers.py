@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stackbuild.core.errors import UsageError
 from stackbuild.core.values import plain
+from stackbuild.core.words import age
 
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
@@ -19,6 +20,11 @@ def name_option(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="the container (default: this project's)")
 
 
+def time_option(parser: ArgumentParser) -> None:
+    """-t TIME, of commands that stop a container."""
+    parser.add_argument("-t", "--time", type=span, metavar="TIME", help="until SIGKILL (default: its own setting)")
+
+
 def chosen(app: App, name: str | None) -> Container:
     """The named container, else this project's. Raises UsageError."""
     from stackbuild.run.container import find
@@ -26,7 +32,7 @@ def chosen(app: App, name: str | None) -> Container:
     return find(app.paths.containers, name if name is not None else app.container_name())
 
 
-def grace(text: str) -> float:
+def span(text: str) -> float:
     """Seconds of "10s", as argparse's type."""
     from argparse import ArgumentTypeError
 
@@ -76,17 +82,10 @@ class Containers(NamedTuple):
             what = f"exited ({'?' if state.exit_code is None else state.exit_code})"
         when = state.started if state.status == "running" else state.finished
         ports = ", ".join(map(str, state.ports)) if state.status != "exited" else ""
-        return info.name, what, _ago(self.now - when) if when else "", state.runtime, ports, " ".join(info.command)[:60]
+        return info.name, what, age(self.now - when) if when else "", state.runtime, ports, " ".join(info.command)[:60]
 
     def to_json(self) -> Any:
         return [
             {"name": one.name, "image": one.image, "command": list(one.command), **plain(one.state)}
             for one in self.found
         ]
-
-
-def _ago(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{int(seconds // length)} {unit}"
-    return f"{max(0, int(seconds))} s"

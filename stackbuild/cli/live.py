@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from stackbuild.cli.progress import Transfers, expectation, is_noise, seconds, sentence
+from stackbuild.cli.wording import Transfers, expectation, is_noise, seconds, sentence
 from stackbuild.core.events import (
     BytesFetched,
     BytesSent,

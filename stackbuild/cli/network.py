@@ -1,4 +1,4 @@
-"""What commands bring from elsewhere and send there: packages, downloads, images; wired to the settings."""
+"""What commands fetch and send, and the client and the fetcher that do it, wired to the settings."""
 
 from __future__ import annotations
 
@@ -7,24 +7,19 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from stackbuild.core.errors import Hint, NetworkError, UsageError
-from stackbuild.core.events import BytesFetched, ImagePushed, Note, PhaseFinished, PhaseStarted
+from stackbuild.core.events import BytesFetched, ImagePushed, PhaseFinished, PhaseStarted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from stackbuild.cli.sending import Host
     from stackbuild.cli.wiring import App
     from stackbuild.core.digest import Digest
-    from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock
     from stackbuild.net.client import Answer, Client, Policy
     from stackbuild.oci.reference import Reference
     from stackbuild.packages.fetch import Fetcher
-    from stackbuild.packages.source import Source
     from stackbuild.plan.step import Step
     from stackbuild.stack.image_tables import Registry
 
@@ -54,7 +49,6 @@ def _ca(table: Registry | Host) -> str:
     return os.path.expanduser(table.ca) if table.ca else ""
 
 
-@lru_cache(maxsize=8)
 def fetcher(app: App, max_age: float = 0) -> Fetcher:
     """Package indexes and package files, into this store: one for all, so that a host that is silent is known to all.
 
@@ -62,7 +56,11 @@ def fetcher(app: App, max_age: float = 0) -> Fetcher:
     """
     from stackbuild.packages.fetch import Fetcher
 
-    return Fetcher(app.paths, _LateClient(app), app.listener, offline=app.args.offline, max_age=max_age)
+    if max_age not in app.fetchers:
+        app.fetchers[max_age] = Fetcher(
+            app.paths, _LateClient(app), app.listener, offline=app.args.offline, max_age=max_age
+        )
+    return app.fetchers[max_age]
 
 
 class _LateClient:
@@ -77,70 +75,12 @@ class _LateClient:
         return self._app.client.get(url, headers=headers, proxy=proxy, repeat=repeat)
 
 
-@lru_cache(maxsize=8)
-def _sources(app: App, stage: str) -> list[Source]:
-    """The sources of the stack ("") or of a stage."""
-    from stackbuild.cli.base_stack import sources_of
-    from stackbuild.lock.sources import placed
-
-    return placed(sources_of(app, app.stack().stages[stage] if stage else app.stack()), fetcher(app))
-
-
-@lru_cache(maxsize=8)
-def _locked(app: App, platform: str) -> dict[str, tuple[LockedPackage, PlatformLock, str]]:
-    """By digest: the package, the part of the lock that it is in, and the stage that this is of."""
-    lock = app.lock.platforms[platform]
-    parts = [*((part, stage) for stage, part in lock.stages.items()), (lock, "")]
-    return {package.sha256: (package, part, stage) for part, stage in parts for package in part.packages}
-
-
 def download(app: App, step: Step) -> None:
     """The file of a `fetch` step, into the store, its digest checked. Raises NetworkError."""
     if "url" in step.params:
         _download_url(app, step)
-        return
-    _bring(app, step.platform, [step.params["sha256"]], step.id)
-
-
-def bring(app: App, platform: str, packages: Iterable[LockedPackage]) -> None:
-    """The files of locked packages, into the store, those that are not there. Raises NetworkError."""
-    _bring(app, platform, [p.sha256 for p in packages if not app.downloads.path(p.sha256).exists()])
-
-
-def _bring(app: App, platform: str, digests: Iterable[Digest], name: str = "packages") -> None:
-    from stackbuild.lock.sources import wanted
-    from stackbuild.lock.vendor import take
-
-    fetch = fetcher(app)
-    missing = []
-    for digest in digests:
-        package, part, stage = _locked(app, platform)[digest]
-        if package.local:
-            from stackbuild.lock.local import take as take_local
-
-            take_local(app.stack().project, package, fetch)
-        elif not take(app.stack().project, app.lock.vendor, package, fetch):
-            missing.append(wanted(package, part, _sources(app, stage), fetch))
-    if missing:
-        fetch.fetch(missing, name)
-
-
-def fill_vendor(app: App, lock: Lock, before: Lock | None) -> None:
-    """Have a copy of every locked file in the lock's vendor folder, fetched as by a build. before: the lock so far."""
-    from stackbuild.lock.sources import wanted
-    from stackbuild.lock.vendor import fill, take
-
-    fetch, stack, app.lock = fetcher(app), app.stack(), lock
-    missing = []
-    for platform in lock.platforms:
-        for package, part, stage in _locked(app, platform).values():
-            if not package.local and not take(stack.project, lock.vendor, package, fetch, trusting=False):
-                missing.append(wanted(package, part, _sources(app, stage), fetch))
-    fetch.fetch(missing)
-    count, gone = fill(stack.project, lock, fetch, before)
-    app.listener(
-        Note(f"{lock.vendor} holds {count} package files" + (f"; {gone} old ones are removed" if gone else ""))
-    )
+    else:
+        app.package_files.bring(step.platform, [step.params["sha256"]], step.id)
 
 
 def _download_url(app: App, step: Step) -> None:

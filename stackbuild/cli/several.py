@@ -169,7 +169,11 @@ def build_all(app: App, args: Namespace, stacks: Stacks) -> None:
     from stackbuild.cli.building import keep_to_size, metadata, remember, repaired
 
     if any(place.partition(":")[0] in ("rootfs", "oci-archive", "docker-archive") for place in args.to):
-        raise UsageError("--to FILE is for one stack")
+        raise UsageError(
+            "--to FILE is for one stack",
+            why="each of them would write the same file",
+            hints=[Hint("build them one after the other, or send them to a registry with --push")],
+        )
     app.workers.warm()
     made = join(app, args, stacks)
     outcomes = repaired(app, made, lambda now: _build(app, args, now), lambda: join(app, args, stacks))

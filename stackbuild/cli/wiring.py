@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from stackbuild.build.project_files import ProjectFiles
     from stackbuild.build.remote_cache import RemoteCache
     from stackbuild.build.scheduler import Tools
+    from stackbuild.cli.package_files import PackageFiles
     from stackbuild.cli.sending import Host, Sending
     from stackbuild.lock.lock import Lock, LockFile
     from stackbuild.net.client import Client
     from stackbuild.oci.layout import Layout
+    from stackbuild.packages.fetch import Fetcher
     from stackbuild.plan.graph import Plan
     from stackbuild.run.spawn import Spawned
     from stackbuild.stack.image_tables import Registry
@@ -55,6 +57,7 @@ class App:
         self.settling = False  # while recipes are fetched, registries are known from the machine's own config alone
         self.before_base: Stack | None = None  # the stack as settled without its image level
         self.family = Family()
+        self.fetchers: dict[float, Fetcher] = {}  # filled by cli/network.py
         self.top: App = self  # whose remote cache is asked: that of the stack that is built
 
     @classmethod
@@ -217,6 +220,13 @@ class App:
         from stackbuild.lock.lock import LockFile
 
         return LockFile(self.stack().lock_file)
+
+    @cached_property
+    def package_files(self) -> PackageFiles:
+        """The package files of the stack's lock, which is known by now."""
+        from stackbuild.cli.package_files import PackageFiles
+
+        return PackageFiles(self, self.lock)
 
     def container_name(self) -> str:
         """The name of this project's container."""

@@ -6,25 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stackbuild.core.words import age, size
 from stackbuild.store.inventory import Area, Item
 from stackbuild.store.prune import Pruned
 from stackbuild.store.verify import Verified
-
-
-def amount(value: int) -> str:
-    """A number of bytes in decimal units: "51.2 MB"."""
-    for unit, bytes_in_it in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if value >= bytes_in_it:
-            return f"{value / bytes_in_it:.1f} {unit}"
-    return f"{value} B"
-
-
-def ago(seconds: float) -> str:
-    """A time span in its largest unit: "3 d"."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{int(seconds // length)} {unit}"
-    return f"{max(0, int(seconds))} s"
 
 
 def _name(item: Item) -> str:
@@ -57,7 +42,7 @@ class Listed:
     def to_text(self) -> str:
         rows = [("AREA", "OBJECT", "SIZE", "USED", "KEPT BY")]
         for item in sorted(self.items, key=lambda one: (one.used, str(one.path))):
-            rows.append((item.area, _name(item), amount(item.size), f"{ago(self.now - item.used)} ago", item.kept_by))
+            rows.append((item.area, _name(item), size(item.size), f"{age(self.now - item.used)} ago", item.kept_by))
         return _table(rows)
 
     def to_json(self) -> Any:
@@ -76,9 +61,9 @@ class DiskUse:
 
     def to_text(self) -> str:
         rows = [("AREA", "OBJECTS", "SIZE", "CAN GO", "WHAT")]
-        rows += [(a.name, str(a.objects), amount(a.size), amount(self._free(a.name)), a.what) for a in self.areas]
+        rows += [(a.name, str(a.objects), size(a.size), size(self._free(a.name)), a.what) for a in self.areas]
         total = sum(area.size for area in self.areas)
-        rows.append(("all", "", amount(total), amount(sum(item.size for item in self.free)), ""))
+        rows.append(("all", "", size(total), size(sum(item.size for item in self.free)), ""))
         return _table(rows)
 
     def to_json(self) -> Any:
@@ -101,9 +86,9 @@ class WhatWent:
     dry: bool
 
     def to_text(self) -> str:
-        rows = [f"{item.area} {_name(item)} {amount(item.size)}" for item in self.done.items]
+        rows = [f"{item.area} {_name(item)} {size(item.size)}" for item in self.done.items]
         words = "would free" if self.dry else "freed"
-        rows.append(f"{words} {amount(self.done.size)} in {len(self.done.items)} objects")
+        rows.append(f"{words} {size(self.done.size)} in {len(self.done.items)} objects")
         if self.done.spared:
             rows.append(f"{self.done.spared} were used meanwhile and stay")
         return "\n".join(rows)
@@ -132,7 +117,7 @@ class Checked:
         ]
         if self.done.orphans:
             rows.append(f"dropped {self.done.orphans} unpacked layers whose blobs are gone")
-        rows.append(f"{self.done.objects} objects, {amount(self.done.size)} read: {len(self.done.bad)} damaged")
+        rows.append(f"{self.done.objects} objects, {size(self.done.size)} read: {len(self.done.bad)} damaged")
         return "\n".join(rows)
 
     def to_json(self) -> Any:

@@ -61,7 +61,7 @@ def test_a_container_that_is_not_there(stackbuild: Stackbuild) -> None:
     for command in ("logs", "stop", "down", "wait", "restart"):
         assert "there is no container `nothing`" in stackbuild(command, "nothing", code=2).err
     assert "there is no stack.toml" in stackbuild("logs", code=2).err
-    assert "which command?" in stackbuild("exec", "-c", "nothing", code=2).err
+    assert "no command is given" in stackbuild("exec", "-c", "nothing", code=2).err
 
 
 def test_exec_with_a_terminal_is_a_session_in_the_container(boxes: Boxes, stackbuild: Stackbuild) -> None:

@@ -14,9 +14,11 @@ from typing import get_args
 
 import pytest
 
-from stackbuild.cli.progress import Plain, guarded, kind, make, seconds, size
+from stackbuild.cli.progress import Plain, guarded, kind, make
+from stackbuild.cli.wording import seconds
 from stackbuild.core import events
 from stackbuild.core.events import Event
+from stackbuild.core.words import size
 
 EVIL = "\x1b[2J\x1b]0;owned\x07"
 STORY: list[Event] = [

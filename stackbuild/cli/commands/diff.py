@@ -25,10 +25,10 @@ def run(app: App, args: Namespace) -> None:
 def _read(file: str) -> Lock:
     from pathlib import Path
 
-    from stackbuild.core.errors import UsageError
+    from stackbuild.core.errors import Hint, UsageError
     from stackbuild.lock.lock import LockFile
 
     lock = LockFile(Path(file)).read()
     if lock is None:
-        raise UsageError(f"there is no {file}")
+        raise UsageError(f"there is no {file}", hints=[Hint("write the lock of a stack", "stackbuild lock")])
     return lock

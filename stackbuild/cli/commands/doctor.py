@@ -30,6 +30,7 @@ class Diagnosis:
 
     def to_json(self) -> dict[str, Any]:
         return {
+            "v": 1,
             "builds": self.builds,
             "runs": self.runs,
             "checks": [

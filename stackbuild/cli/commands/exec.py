@@ -24,12 +24,12 @@ def options(parser: ArgumentParser) -> None:
 
 def run(app: App, args: Namespace) -> int:
     from stackbuild.cli.terminal import join, need_terminal
-    from stackbuild.core.errors import UsageError
+    from stackbuild.core.errors import Hint, UsageError
     from stackbuild.run.requests import exec_
 
     argv = args.argv[1:] if args.argv[:1] == ["--"] else args.argv
     if not argv:
-        raise UsageError("which command?")
+        raise UsageError("no command is given", hints=[Hint("for a shell", "stackbuild exec -it sh")])
     if args.tty and args.interactive:
         need_terminal()
     env = environment(args.env, dict(app.environ))

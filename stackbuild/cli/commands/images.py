@@ -21,7 +21,7 @@ class Images:
     rows: tuple[tuple[str, str, int], ...]
 
     def to_text(self) -> str:
-        from stackbuild.cli.progress import size
+        from stackbuild.core.words import size
 
         width = max((len(name) for name, _, _ in self.rows), default=4)
         lines = [f"{'NAME':{width}}  {'DIGEST':19}  SIZE"]

@@ -71,9 +71,9 @@ def run(app: App, args: Namespace) -> None:
 
         new = replace(new, vendor=folder_of(stack.project, args.vendor) if args.vendor else "")
     if new.vendor:
-        from stackbuild.cli.network import fill_vendor
+        from stackbuild.cli.package_files import PackageFiles
 
-        fill_vendor(app, new, old)  # before the lock says so: a build never looks for what is not there
+        PackageFiles(app, new).fill_vendor(old)  # before the lock says so: a build never looks for what is not there
     app.lock_file.write(new)
     _remember(app, args, LockChanges(new, new, stack.lock_file.name), read=read_by(stack), written=[stack.lock_file])
     app.show(LockChanges(old, new, stack.lock_file.name))

@@ -6,7 +6,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from stackbuild.cli.containers import chosen, grace, name_option
+from stackbuild.cli.containers import chosen, name_option, span
 
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
@@ -17,7 +17,7 @@ def options(parser: ArgumentParser) -> None:
     here = parser.add_argument_group("options", conflict_handler="resolve")  # -f is --follow, --file has its long name
     here.add_argument("-f", "--follow", action="store_true", help="go on until the container ends")
     parser.add_argument("-n", "--tail", type=int, metavar="N", help="the last N lines only")
-    parser.add_argument("--since", type=grace, metavar="TIME", help='only what is younger than, for example, "10m"')
+    parser.add_argument("--since", type=span, metavar="TIME", help='only what is younger than, for example, "10m"')
 
 
 def run(app: App, args: Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from stackbuild.cli.containers import chosen, grace, name_option
+from stackbuild.cli.containers import chosen, name_option, time_option
 
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def options(parser: ArgumentParser) -> None:
     name_option(parser)
-    parser.add_argument("-t", "--time", type=grace, metavar="TIME", help="until SIGKILL (default: its own setting)")
+    time_option(parser)
 
 
 def run(app: App, args: Namespace) -> None:
