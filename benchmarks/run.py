@@ -191,16 +191,17 @@ def start(bench: Bench) -> None:
     """A container of the image runs `true` and is gone."""
     folder, store = project(bench.work / "start", WANTED), store_with_downloads(bench, bench.work / "store-start")
     stackbuild(folder, store, "build", "--to", f"docker-archive:{bench.work}/bench.tar:bench:start")
-    stackbuild(folder, store, "run", "bench", "true")  # the tree is unpacked once, as the others do at load
+    words = ["run", "--network", "none", "bench", "true"]
+    stackbuild(folder, store, *words)  # the tree is unpacked once, as the others do at load
     sides: dict[str, Callable[[int], object]] = {
-        "stackbuild run": lambda n: stackbuild(folder, store, "run", "bench", "true")
+        "stackbuild run": lambda n: stackbuild(folder, store, *words)
     }
     for name, engine in (("docker run", bench.docker), ("podman run", bench.podman)):
         if engine is not None:
             loaded = engine("load", "-i", bench.work / "bench.tar", timeout=TIMEOUT).stdout.strip()
             limits = ULIMITS if name == "docker run" else ()  # podman's are in its configuration
-            words = ["run", "--rm", "--network", "none", *limits, loaded.rpartition("mage: ")[2], "true"]
-            sides[name] = lambda n, engine=engine, words=words: engine(*words)  # type: ignore[misc]
+            theirs = ["run", "--rm", "--network", "none", *limits, loaded.rpartition("mage: ")[2], "true"]
+            sides[name] = lambda n, engine=engine, theirs=theirs: engine(*theirs)  # type: ignore[misc]
     bench.alternate("start a container", sides)
 
 

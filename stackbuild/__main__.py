@@ -1,6 +1,6 @@
 """`python -m stackbuild` is the command `stackbuild`."""
 
-from stackbuild.cli.main import main
+from stackbuild.cli.main import entry as main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -29,6 +29,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             supervisor.close()
 
 
+def entry() -> None:
+    """The program: `main`, then out, without what Python does to forget its modules: 13 ms of processor time."""
+    code = main()
+    threads = sys.modules.get("threading")
+    try:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+    except OSError:
+        sys.exit(code)  # Python says what it says
+    if threads is None or threads.active_count() == 1:
+        os._exit(code)
+    sys.exit(code)
+
+
 def _supervisor(words: list[str]) -> Spawned | None:
     """`run` waits for nothing longer than for this: so it is begun before anything else is imported."""
     at = command_at(words)
@@ -93,4 +107,4 @@ def fail(error: StackError, args: Namespace | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from stackbuild.core.errors import Hint, HostError
+
+
+def fresh_file(folder: Path, prefix: str) -> tuple[int, str]:
+    """A new empty file that only its owner may read: descriptor and path. Raises OSError.
+
+    As tempfile.mkstemp, without what that imports: every start of a container waits for it.
+    """
+    while True:
+        name = os.path.join(folder, prefix + os.urandom(6).hex())
+        try:
+            return os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), name
+        except FileExistsError:
+            continue
 
 
 @contextmanager
@@ -21,7 +33,7 @@ def new_file(target: Path, *, durable: bool, mode: int = 0o644) -> Iterator[Bina
     mode: permission bits of the result, whatever the umask. Raises HostError when the disk is full.
     """
     try:
-        fd, name = tempfile.mkstemp(dir=target.parent, prefix=".new-")  # same file system
+        fd, name = fresh_file(target.parent, ".new-")  # same file system
     except OSError as error:
         raise host_error(error, target) from error
     try:

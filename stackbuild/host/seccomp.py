@@ -6,7 +6,6 @@ that a C library falls back; what it knows to be dangerous fails with EPERM.
 
 from __future__ import annotations
 
-import ctypes.util
 import errno
 import os
 from collections.abc import Collection, Iterator
@@ -266,6 +265,8 @@ def _sub_architectures() -> tuple[str, ...]:
 @cache
 def library() -> ModuleType:
     """The binding of libseccomp. Raises HostError that names the package."""
+    import ctypes.util
+
     found = ctypes.util.find_library
 
     def by_soname(name: str) -> str | None:

@@ -15,7 +15,6 @@ from stackbuild.core.events import ContainerStateChanged, Listener, Note, nobody
 from stackbuild.core.files import host_error, write_file
 from stackbuild.core.paths import StorePaths, ensure
 from stackbuild.run.container import ALIVE, Container, Launch, State, containers, start_time
-from stackbuild.run.requests import ask_to_stop, from_json
 from stackbuild.run.runtimes.table import choose, find_programs, runtime
 from stackbuild.run.spawn import Spawned
 from stackbuild.run.spec import RuntimeSpec
@@ -134,6 +133,8 @@ def _spawn(container: Container, listener: Listener, supervisor: Spawned, stdin:
         raise
     if "error" in answer:
         _reap(container)
+        from stackbuild.run.requests import from_json
+
         raise from_json(answer["error"])
     state = container.state()
     for note in state.notes:
@@ -173,6 +174,8 @@ def stop(container: Container, paths: StorePaths, grace: float | None = None) ->
 def _stop(container: Container, grace: float | None) -> int | None:
     if container.state().status in ALIVE:
         limit = (container.spec.stop_grace if grace is None else grace) + START_SECONDS
+        from stackbuild.run.requests import ask_to_stop  # a start has no need of it
+
         line = ask_to_stop(container, grace)
         if line is not None:
             with line:

@@ -19,6 +19,7 @@ SUBNET = 0x0AD50000  # 10.213.0.0/16, cut into pieces of four addresses: one con
 PIECES = 1 << 14
 SECONDS = 5.0
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+_SIOCSIFADDR, _SIOCSIFNETMASK, _SIOCADDRT, _RTF_UP_GATEWAY = 0x8916, 0x891C, 0x890B, 3
 _SLIRP_SERVER = "10.0.2.3"
 
 
@@ -64,7 +65,7 @@ def isolate(kind: str, programs: Mapping[str, str], locks: Path, record: Path) -
             os.waitpid(helper, 0)
             helper = 0
         if answer.get("link"):
-            _inside(answer, programs)
+            _inside(answer)
         return Network(answer.get("address", ""), tuple(answer.get("servers", ())), answer.get("note", ""), helper)
 
 
@@ -109,11 +110,11 @@ def _veth(pid: int, programs: Mapping[str, str], locks: Path, record: Path) -> d
     digest = hashlib.sha256(str(record).encode()).digest()
     link = f"sb{digest.hex()[:10]}"
     with lock(locks, "network"):
-        taken = _run(programs["ip"], "-4", "-o", "addr", "show")
+        taken = _routed()
         first = int.from_bytes(digest[-2:], "big") % PIECES
         for number in range(PIECES):
             base = SUBNET + 4 * ((first + number) % PIECES)
-            if f" {_dotted(base + 1)}/30 " not in taken:
+            if not any(base & mask == network for network, mask in taken):
                 break
         found = {"link": link, "subnet": f"{_dotted(base)}/30", "gateway": _dotted(base + 1)}
         record.write_text(json.dumps(found))
@@ -133,14 +134,26 @@ def _veth(pid: int, programs: Mapping[str, str], locks: Path, record: Path) -> d
     return {"link": link, "gateway": found["gateway"], "address": _dotted(base + 2), "servers": servers, "note": note}
 
 
-def _inside(answer: Mapping[str, Any], programs: Mapping[str, str]) -> None:
-    """Our end of the pair, now that it is here."""
-    commands = (
-        f"addr add {answer['address']}/30 dev eth0",
-        "link set eth0 up",
-        f"route add default via {answer['gateway']}",
-    )
-    _run(programs["ip"], "-batch", "-", stdin="\n".join(commands) + "\n")
+def _routed() -> list[tuple[int, int]]:
+    """(network, mask) of each route of the host but the default ones: what lies in none is free."""
+    lines = (line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:])
+    pairs = ([socket.ntohl(int(line[field], 16)) for field in (1, 7)] for line in lines)
+    return [(network, mask) for network, mask in pairs if mask]
+
+
+def _inside(answer: Mapping[str, Any]) -> None:
+    """Our end of the pair, now that it is here (netdevice(7)): three calls instead of a program."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for call, address in ((_SIOCSIFADDR, answer["address"]), (_SIOCSIFNETMASK, "255.255.255.252")):
+            fcntl.ioctl(sock, call, struct.pack("16s16s8x", b"eth0", _sockaddr(address)))
+        _up("eth0")
+        anywhere, gateway = _sockaddr("0.0.0.0"), _sockaddr(answer["gateway"])
+        # struct rtentry: pad, destination, gateway, mask, flags, and what is 0 here
+        fcntl.ioctl(sock, _SIOCADDRT, struct.pack("L16s16s16sH62x", 0, anywhere, gateway, anywhere, _RTF_UP_GATEWAY))
+
+
+def _sockaddr(address: str) -> bytes:
+    return struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(address))
 
 
 def _rules(found: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -159,13 +172,21 @@ def clear(record: Path, programs: Mapping[str, str]) -> None:
         found = json.loads(record.read_text())
     except (OSError, ValueError):
         return
-    orders = [("iptables-restore", ("-w", "--noflush"), f"*{t}\n-D {rule}\nCOMMIT\n") for t, rule in _rules(found)]
-    for program, words, stdin in (*orders, ("ip", ("link", "delete", found["link"]), "")):
-        try:
-            _run(programs[program], *words, stdin=stdin)  # each by itself: one that is gone must not save the others
-        except (OSError, KeyError):
-            pass
+    rules = [f"*{table}\n-D {rule}\nCOMMIT\n" for table, rule in _rules(found)]
+    if not _tried(programs, "iptables-restore", "-w", "--noflush", stdin="".join(rules)):
+        for rule in rules:  # each by itself: one that is gone must not save the others
+            _tried(programs, "iptables-restore", "-w", "--noflush", stdin=rule)
+    _tried(programs, "ip", "link", "delete", found["link"])
     record.unlink(missing_ok=True)
+
+
+def _tried(programs: Mapping[str, str], name: str, *words: str, stdin: str = "") -> bool:
+    """Whether a program did what it was asked for."""
+    try:
+        _run(programs[name], *words, stdin=stdin)
+    except (OSError, KeyError):
+        return False
+    return True
 
 
 def _run(*argv: str, stdin: str = "") -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +49,8 @@ class TreeStore:
         ensure(target.parent)
         with lock(self._locks, f"tree-{form}-{hex_of(digest)}"):
             if not self.use(target):
+                import tempfile
+
                 fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=".new-"))
                 try:
                     os.chmod(fresh, 0o755)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from stackbuild.core.digest import Digest, hex_of
-from stackbuild.core.files import host_error, write_file
+from stackbuild.core.files import fresh_file, host_error, write_file
 from stackbuild.core.paths import ensure
 from stackbuild.store.locks import lock
 
@@ -82,7 +81,7 @@ class Uses:
         """Note that a build runs, for as long as it does: nothing that it used may be pruned."""
         folder = ensure(self._folder / "builds")
         try:
-            fd, name = tempfile.mkstemp(dir=folder, prefix="build-")
+            fd, name = fresh_file(folder, "build-")
         except OSError as error:
             raise host_error(error, folder) from error
         try:

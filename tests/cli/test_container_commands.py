@@ -142,6 +142,25 @@ def test_run_starts_a_container_of_any_image(boxes: Boxes, stackbuild: Stackbuil
     assert name == "kept" and [one["name"] for one in json.loads(stackbuild("ps", "--format", "json").out)] == ["kept"]
     assert "container.network" in stackbuild("run", "--network", "bridge", reference, code=2).err
     stackbuild("down", "-t", "0", "kept")
+    stackbuild("tag", reference, "moved")
+    for _ in range(2):  # the second time it is known
+        assert stackbuild("run", "--rm", "--network", "none", "moved", code=3).out == "from image\n"
+    run(
+        [
+            need("umoci"),
+            "config",
+            "--image",
+            f"{tmp_path / 'layout'}:small",
+            "--tag",
+            "other",
+            "--config.env",
+            "A=other",
+        ]
+    )
+    other = f"oci:{tmp_path / 'layout'}:other"
+    assert stackbuild("run", "--rm", "--network", "none", other, code=3).out == "from other\n"
+    stackbuild("tag", other, "moved")
+    assert stackbuild("run", "--rm", "--network", "none", "moved", code=3).out == "from other\n"
     (stackbuild.folder / "stack.toml").write_text("broken = [")  # an image that is here needs nothing of the project
     assert stackbuild("run", "--rm", "--network", "none", reference, code=3).out == "from image\n"
 
