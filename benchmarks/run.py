@@ -191,11 +191,9 @@ def start(bench: Bench) -> None:
     """A container of the image runs `true` and is gone."""
     folder, store = project(bench.work / "start", WANTED), store_with_downloads(bench, bench.work / "store-start")
     stackbuild(folder, store, "build", "--to", f"docker-archive:{bench.work}/bench.tar:bench:start")
-    words = ["run", "--network", "none", "bench", "true"]
+    words = ["run", "--rm", "--network", "none", "bench", "true"]
     stackbuild(folder, store, *words)  # the tree is unpacked once, as the others do at load
-    sides: dict[str, Callable[[int], object]] = {
-        "stackbuild run": lambda n: stackbuild(folder, store, *words)
-    }
+    sides: dict[str, Callable[[int], object]] = {"stackbuild run": lambda n: stackbuild(folder, store, *words)}
     for name, engine in (("docker run", bench.docker), ("podman run", bench.podman)):
         if engine is not None:
             loaded = engine("load", "-i", bench.work / "bench.tar", timeout=TIMEOUT).stdout.strip()

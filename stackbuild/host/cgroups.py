@@ -16,14 +16,14 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 class Group(NamedTuple):
-    """A container's groups: one folder (version 2), or one for each controller (version 1)."""
+    """A container's groups: one folder (version 2), or for each controller one that may be missing (version 1)."""
 
     folders: tuple[Path, ...]
 
     @property
     def procs(self) -> tuple[str, ...]:
-        """The files that a process writes "0" to in order to join."""
-        return tuple(str(folder / "cgroup.procs") for folder in self.folders)
+        """The files that a process writes "0" to in order to join what is there."""
+        return tuple(str(folder / "cgroup.procs") for folder in self.folders if folder.exists())
 
     def remove(self, seconds: float = 2.0) -> None:
         """End what is still in it, then remove it. Best effort: a group that stays harms nobody."""
@@ -94,16 +94,20 @@ def create(name: str, *, memory: int | None, cpus: float | None, pids: int | Non
                     (folder / "cgroup.subtree_control").write_text(f"+{controller}")
                 except OSError:
                     pass  # what is then missing shows when the limit is written
-    for folder in made.folders:
-        folder.mkdir(parents=True, exist_ok=True)
     for file, value in _files(memory, cpus, pids).items():
-        for folder in made.folders:
-            if (folder / file).exists():
-                (folder / file).write_text(value)
-                break
-        else:
-            raise FileNotFoundError(errno.ENOENT, "no such controller", file)
+        folder = _folder_of(file, made.folders)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(value)
     return made
+
+
+def _folder_of(file: str, folders: tuple[Path, ...]) -> Path:
+    """Which of the groups a setting belongs to: version 1 has a folder for each controller."""
+    controller = file.partition(".")[0]
+    for folder in folders:
+        if unified() or folder.parts[len(ROOT.parts)] == controller:
+            return folder
+    raise FileNotFoundError(errno.ENOENT, "no such controller", file)
 
 
 def procs_of(pid: int) -> tuple[str, ...]:

@@ -70,14 +70,41 @@ def enter(entry: Entry, target: int, stdio: tuple[int, int, int]) -> Entered:
     The caller must be a child subreaper (PR_SET_CHILD_SUBREAPER): the command becomes its child.
     Cost: two forks. Raises StepError if the command cannot be executed, HostError for all else.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours:
-        helper = os.fork()
-        if helper == 0:
-            _helper(entry, target, stdio, theirs)
+    with Entering(entry, stdio) as entering:
+        return entering.into(target)
+
+
+class Entering:
+    """A command on its way: what of it needs no target is done while the target is still being made.
+
+    The kernel takes some 10 ms to put a process into a control group.
+    """
+
+    def __init__(self, entry: Entry, stdio: tuple[int, int, int]) -> None:
+        self._entry = entry
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._helper = os.fork()
+        if self._helper == 0:
+            _helper(entry, stdio, theirs)
         theirs.close()
-        ours.settimeout(SETUP_SECONDS)
-        return _follow(entry, ours, helper)
+        self._ours.settimeout(SETUP_SECONDS)
+
+    def __enter__(self) -> Entering:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ours.close()  # without a target, the helper ends by that
+        if self._helper:
+            os.waitpid(self._helper, 0)
+
+    def into(self, target: int) -> Entered:
+        """As `enter`."""
+        helper, self._helper = self._helper, 0
+        try:
+            self._ours.send(str(target).encode())
+        except OSError:
+            pass  # it says why it is gone
+        return _follow(self._entry, self._ours, helper)
 
 
 def _follow(entry: Entry, ours: socket.socket, helper: int) -> Entered:
@@ -129,7 +156,7 @@ class _Stage:
         self.name = "enter"
 
 
-def _helper(entry: Entry, target: int, stdio: tuple[int, int, int], report: socket.socket) -> NoReturn:
+def _helper(entry: Entry, stdio: tuple[int, int, int], report: socket.socket) -> NoReturn:
     """In the first fork: join; in the second, which is then in the PID namespace too: become the command."""
     stage = _Stage()
     keep = -1
@@ -142,6 +169,9 @@ def _helper(entry: Entry, target: int, stdio: tuple[int, int, int], report: sock
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)  # nobody in there may look at our memory or descriptors
         signal.set_wakeup_fd(-1)  # our maker's, which is closed here: a signal would be told to the command's stderr
         keep = _only_stdio(stdio, report.fileno())
+        target = int(os.read(keep, 32) or b"0")
+        if not target:
+            os._exit(0)
         pidfd = os.pidfd_open(target)
         syscalls.setns(pidfd, _foreign_namespaces(target))
         os.close(pidfd)

@@ -51,6 +51,7 @@ def mount_root(container: Container, launch: Launch) -> Path:
             hints=(Hint("make it anew", "stackbuild up"),),
         )
     _same_root(Path(launch.lowers[-1]), upper)
+    syscalls.mount("tmpfs", scratch, "tmpfs", 0, "mode=700")  # one link for each layer, which nobody need delete again
     overlay.mount_overlay([Path(lower) for lower in launch.lowers], upper, work, root, scratch)
     return root
 

@@ -46,11 +46,10 @@ class Bubblewrap:
         return tuple(found)
 
     def start(self, box: Box) -> Process:
-        from stackbuild.host.enter import Entry, enter
+        from stackbuild.host.enter import Entering, Entry
         from stackbuild.run.runtimes.pause import hold
 
         group = _group(box)
-        held = hold(box.programs["bwrap"], arguments(box), group.procs if group else ())
         entry = Entry(
             argv=box.spec.argv,
             env=box.env,
@@ -63,12 +62,14 @@ class Bubblewrap:
             cgroups=group.procs if group else (),
             terminal=box.spec.terminal,
         )
-        try:
-            entered = enter(entry, held.init, box.stdio)
-        except BaseException:
-            Process(0, held.init).kill_all()
-            os.waitpid(held.monitor, 0)
-            raise
+        with Entering(entry, box.stdio) as entering:  # it joins the group, which takes as long as what bwrap does
+            held = hold(box.programs["bwrap"], arguments(box))
+            try:
+                entered = entering.into(held.init)
+            except BaseException:
+                Process(0, held.init).kill_all()
+                os.waitpid(held.monitor, 0)
+                raise
         return Process(entered.pid, held.init, held.monitor, entered.terminal)
 
     def clear(self, container: Container, programs: Mapping[str, str]) -> None:
@@ -81,7 +82,7 @@ def _group(box: Box) -> cgroups.Group | None:
     missing = cgroups.lacking(memory=True, cpus=True, pids=True)
     memory = None if "memory" in missing else limits.memory
     cpus = None if "cpu" in missing else limits.cpus
-    pids = None if "pids" in missing or limits.pids is None else limits.pids + 2  # bwrap and its child are in it too
+    pids = None if "pids" in missing or limits.pids is None else max(2, limits.pids)  # who starts it is in it, at first
     if memory is None and cpus is None and pids is None:
         return None
     try:

@@ -55,10 +55,10 @@ class Held(NamedTuple):
     init: int
 
 
-def hold(bwrap: str, arguments: Sequence[str], groups: Sequence[str] = ()) -> Held:
+def hold(bwrap: str, arguments: Sequence[str]) -> Held:
     """Run bwrap with these options (which must mount /proc) and a program that pauses. It dies with this thread.
 
-    groups: `cgroup.procs` files to join first. Raises HostError with bwrap's own words.
+    Raises HostError with bwrap's own words.
     """
     code = program("pause")
     if not code:
@@ -73,7 +73,7 @@ def hold(bwrap: str, arguments: Sequence[str], groups: Sequence[str] = ()) -> He
     if monitor == 0:
         for fd in (info, ready, words):
             os.close(fd)
-        _become_bwrap(bwrap, arguments, groups, memory, info_write, (ready_write, words_write))
+        _become_bwrap(bwrap, arguments, memory, info_write, (ready_write, words_write))
     for fd in (memory, info_write, ready_write, words_write):
         os.close(fd)
     with open(info, "rb") as told, open(ready, "rb") as alive, open(words, "rb") as complaints:
@@ -84,13 +84,8 @@ def hold(bwrap: str, arguments: Sequence[str], groups: Sequence[str] = ()) -> He
     raise HostError("bubblewrap cannot make the container", why=harmless(why))
 
 
-def _become_bwrap(
-    bwrap: str, arguments: Sequence[str], groups: Sequence[str], memory: int, info: int, outputs: tuple[int, int]
-) -> NoReturn:
+def _become_bwrap(bwrap: str, arguments: Sequence[str], memory: int, info: int, outputs: tuple[int, int]) -> NoReturn:
     try:
-        for file in groups:
-            with open(file, "w") as group:
-                group.write("0")
         os.dup2(os.open("/dev/null", os.O_RDWR), 0)
         os.dup2(outputs[0], 1)
         os.dup2(outputs[1], 2)
