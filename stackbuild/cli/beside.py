@@ -35,22 +35,10 @@ def settled_beside(settle: Callable[[], Stack]) -> Stack | None:
         return None
     if all(module in sys.modules for module in AFTER):  # the second of several stacks: each fork would import anew
         return None
+    from stackbuild.core.forked import Forked
     from stackbuild.stack.kept import dump, load
 
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reading)
-            with open(writing, "wb") as file:
-                file.write(dump(settle()))
-        finally:
-            os._exit(0)  # whatever went wrong: the parent meets it again, and says so
-    os.close(writing)
-    try:
+    with Forked(lambda: dump(settle())) as child:  # whatever goes wrong there: the caller meets it again, and says so
         for module in AFTER:
             import_module(module)
-        with open(reading, "rb") as answer:
-            return load(answer.read())
-    finally:
-        os.waitpid(child, 0)
+        return load(child.result())

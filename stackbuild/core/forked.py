@@ -1,54 +1,71 @@
-"""Pure work shared with a forked child: values in, values out. For work that takes tenths of a second, not for more."""
+"""Work shared with a forked child: a call in, its result out. For what takes tenths of a second, not for more."""
 
 from __future__ import annotations
 
 import os
 import pickle
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import TypeVar
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def each(work: Callable[[In], Out], items: Sequence[In]) -> list[Out]:
-    """[work(item) for item in items]: the first in this process, each other one in a child at the same time.
+class Forked:
+    """A call in a process of its own, which ends with its result, or when nobody is left to read it.
 
-    work: reads nothing but its item, takes no lock, prints nothing: threads of this process do not exist in a child.
-    A child that comes to nothing costs time only: its item is done here. What `work` raises here is raised.
+    work: takes no lock, prints nothing: threads of this process do not exist in the child. As a context manager the
+    child has ended at the end.
     """
-    children = [_Child(work, item) for item in items[1:]]
-    try:
-        first = [work(item) for item in items[:1]]
-        return first + [child.result(work, item) for child, item in zip(children, items[1:], strict=True)]
-    finally:
-        for child in children:
-            child.close()
 
-
-class _Child:
-    """One item in a process of its own, which ends with its result, or when nobody is left to read it."""
-
-    def __init__(self, work: Callable[[In], Out], item: In) -> None:
+    def __init__(self, work: Callable[[], bytes]) -> None:
         self._out, into = os.pipe2(os.O_CLOEXEC)
         self._pid = os.fork()
         if self._pid == 0:
             try:
                 os.close(self._out)
                 with open(into, "wb") as pipe:
-                    pickle.dump(work(item), pipe, pickle.HIGHEST_PROTOCOL)
+                    pipe.write(work())
             finally:
                 os._exit(0)  # what went wrong shows in a result that is not whole
         os.close(into)
 
-    def result(self, work: Callable[[In], Out], item: In) -> Out:
+    def result(self) -> bytes:
+        """What the call returned; less of it, or b"", if it failed."""
         with open(self._out, "rb", closefd=False) as pipe:
-            try:
-                found: Out = pickle.load(pipe)
-            except (EOFError, pickle.UnpicklingError):
-                return work(item)
-        return found
+            return pipe.read()
 
-    def close(self) -> None:
+    def __enter__(self) -> Forked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         os.close(self._out)
         os.waitpid(self._pid, 0)
+
+
+def each(work: Callable[[In], Out], items: Sequence[In]) -> list[Out]:
+    """[work(item) for item in items]: the first in this process, each other one in a child at the same time.
+
+    work: pure; see Forked. A child that comes to nothing costs time only: its item is done here. What `work` raises
+    here is raised.
+    """
+    if not items:
+        return []
+    with ExitStack() as ending:
+        children = [ending.enter_context(Forked(partial(_pickled, work, item))) for item in items[1:]]
+        first = work(items[0])
+        return [first, *(_result(child, work, item) for child, item in zip(children, items[1:], strict=True))]
+
+
+def _pickled(work: Callable[[In], Out], item: In) -> bytes:
+    return pickle.dumps(work(item), pickle.HIGHEST_PROTOCOL)
+
+
+def _result(child: Forked, work: Callable[[In], Out], item: In) -> Out:
+    try:
+        found: Out = pickle.loads(child.result())
+    except (EOFError, pickle.UnpicklingError):
+        return work(item)
+    return found
