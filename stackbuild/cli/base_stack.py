@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,6 +140,7 @@ def as_base(app: App, platform: str) -> BaseStack:
     )
 
 
+@lru_cache(maxsize=8)  # many stacks of a command may stand on one
 def dpkg_status_of(app: App, platform: str) -> bytes:
     """The database of dpkg that the stack's image will have, as far as packages decide it."""
     from stackbuild.lock.base_stack import status_on_top

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stackbuild.core.action import canonical
 from stackbuild.core.digest import Digest, digest_of
 from stackbuild.lock.lock import LockedPackage, PlatformLock
-from stackbuild.packages.pin import Pin
-from stackbuild.packages.source import Source
+
+if TYPE_CHECKING:
+    from stackbuild.packages.pin import Pin
+    from stackbuild.packages.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,9 @@ def status_on_top(below: bytes, lock: PlatformLock, file: Callable[[LockedPackag
     for package in lock.packages:
         with open_deb(file(package), package.name, data=False) as deb:
             [entry] = status_entries(installed(deb.fields))
-        for other in [key for key in entries if key[0] == package.name and package.replaces]:
-            if entries[other].version == package.replaces:
-                del entries[other]  # an upgrade may change the architecture to or from "all"
+        if package.replaces:  # an upgrade may change the architecture to "all", or from it
+            for name, architecture in list(entries):
+                if name == package.name and "all" in (architecture, entry.architecture):
+                    del entries[name, architecture]
         entries[entry.name, entry.architecture] = entry
     return status_text(entries.values())

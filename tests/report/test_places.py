@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stackbuild.core.digest import digest_of
 from stackbuild.lock.lock import Lock, PlatformLock
-from stackbuild.plan.forecast import Outlook
+from stackbuild.plan.forecast import Forecast, Outlook
 from stackbuild.plan.planner import make_plan
-from stackbuild.plan.reasons import reasons
+from stackbuild.plan.reasons import Reason, reasons
 from stackbuild.plan.step import Inputs
+from stackbuild.report.explain import PlanReport, why, words
 from stackbuild.report.places import places
 from stackbuild.stack.settle import settle
 
@@ -36,6 +38,38 @@ def inputs(folder: Path, text: str) -> dict[str, Outlook]:
     plan = make_plan(settle(folder / "stack.toml", environ={}), Lock(digest_of(b""), {"linux/amd64": PlatformLock()}))
     made = {id: Inputs("x/1", step.params, {}) for id, step in plan.steps.items()}
     return {id: Outlook(step, made[id].key, made[id], "run") for id, step in plan.steps.items()}
+
+
+def test_a_recipe_a_base_and_another_builder_are_named(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipes/conf/recipe.toml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text('[recipe]\nname = "conf"\n[[layer]]\nname = "conf"\nfiles = [{ path = "/a", content = "one" }]\n')
+    uses = '[stack]\nname = "s"\nrecipes = [{ use = "conf" }]\n[base]\nscratch = true\n'
+    before = inputs(tmp_path, uses)["files/conf"]
+    recipe.write_text(recipe.read_text().replace("one", "two"))
+    after = inputs(tmp_path, uses)["files/conf"]
+    changed = replace(after, reasons=reasons(before.inputs, after.inputs))
+    said = why(changed, settle(tmp_path / "stack.toml", environ={}))
+    assert "one → two" in said and said.endswith("recipes/conf/recipe.toml:5)")
+    digests = "sha256:" + "0" * 64, "sha256:" + "1" * 64
+    assert words([Reason("digest", *digests)]) == "base image sha256:000000000000 → sha256:111111111111"
+    assert words([Reason("builder version", "files/1", "files/2")]) == "builder version files/1 → files/2"
+
+
+@pytest.mark.parametrize("name", ["", "other"])
+def test_a_step_points_into_the_files_of_its_own_stack(tmp_path: Path, name: str) -> None:
+    stacks = {}
+    for stack, more in (("", ""), ("other", "# one line more\n")):
+        (tmp_path / f"p{stack}").mkdir()
+        (tmp_path / f"p{stack}/stack.toml").write_text(more + STACK)
+        stacks[stack] = settle(tmp_path / f"p{stack}/stack.toml", environ={})
+    (tmp_path / "edited").mkdir()
+    before = inputs(tmp_path / "edited", STACK)["image"]
+    after = inputs(tmp_path / "edited", STACK.replace('l = "one"', 'l = "two"'))["image"]
+    id = f"{name}:image" if name else "image"
+    outlook = replace(after, step=replace(after.step, id=id), reasons=reasons(before.inputs, after.inputs))
+    report = PlanReport(Forecast({id: outlook}), {}, stacks=stacks)
+    assert f"p{name}/stack.toml:{13 if name else 12})" in report.to_text()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from tests.archive import archive, stack_of
 from tests.conftest import Hello, Stackbuild
-from tests.machine import free_port, need, need_root, run
+from tests.machine import REPOSITORY, free_port, need, need_root, run
 from tests.projects import busybox, write_tiny
 
 pytestmark = pytest.mark.root
@@ -175,21 +176,20 @@ def test_packages_are_solved_on_what_the_base_has_locked(stackbuild: Stackbuild,
     with archive(tmp_path / "made") as made:
         made.package("lib", "1.0")
         made.package("tool", depends="lib")
-        made.package("app", depends="tool, other")
+        made.package("jq", depends="tool, other")
         made.package("other")
         made.publish()
         base = stack_of(made, stackbuild.folder / "base", ["tool"])
         edit(base / "stack.toml", 'name = "small"', 'name = "base"')
         top = stackbuild.folder / "top"
         top.mkdir()
-        (top / "stack.toml").write_text(
-            '[stack]\nname = "top"\n[base]\nstack = "../base"\n[packages]\ninstall = ["app"]\n'
-        )
+        [example] = re.findall(r"```toml\n(.*?)```", (REPOSITORY / "docs/howto/base-stack.md").read_text(), re.S)
+        (top / "stack.toml").write_text(example)
         command = stackbuild.at(top)
         assert "is stale" in command("plan", "--locked", code=2).err
         command("lock")
         lock = (top / "stack.lock").read_text()
-        assert [line for line in lock.splitlines() if line.startswith("name =")] == ['name = "other"', 'name = "app"']
+        assert [line for line in lock.splitlines() if line.startswith("name =")] == ['name = "other"', 'name = "jq"']
         assert 'base-image = "stack:../base"' in lock and (base / "stack.lock").exists(), "the base got its lock"
         assert "base base" in command("why", "lib").out and "depends lib" in command("why", "lib").out
         assert command("lock", "--check").out.startswith("stack.lock is up to date")
@@ -200,7 +200,7 @@ def test_packages_are_solved_on_what_the_base_has_locked(stackbuild: Stackbuild,
         assert "the packages of the base stack ../base have changed" in stale
         assert "lib 1.0" not in command("lock").out and "up to date" in command("lock", "--check").out
         plan = {step["id"]: step for step in json.loads(command("plan", "--format", "json").out)["steps"]}
-        assert {"base:fetch/lib", "base:configure/1", "fetch/app"} <= set(plan) and "fetch/lib" not in plan
+        assert {"base:fetch/lib", "base:configure/1", "fetch/jq"} <= set(plan) and "fetch/lib" not in plan
         assert "base:configure/1" in plan["configure/1"]["needs"]
         edit(base / "stack.toml", '"tool"', '"tool", "other"')
         stale = command("lock", "--check", code=2).err

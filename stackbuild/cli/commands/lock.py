@@ -24,7 +24,7 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(app: App, args: Namespace) -> None:
-    from stackbuild.cli.base_stack import locks_below
+    from stackbuild.cli.base_stack import by_name, locks_below
     from stackbuild.core.errors import UsageError
     from stackbuild.lock.changes import LockChanges
     from stackbuild.lock.local import read_by
@@ -39,8 +39,10 @@ def run(app: App, args: Namespace) -> None:
 
     app, args, several = stacks_of(app, args)
     if several:
-        for one, words in several:
-            run(one, words)
+        named = {id(one): words for one, words in several}
+        for one in by_name(one for one, _ in several).values():  # a base before what stands on it
+            if id(one) in named:
+                run(one, named[id(one)])
         return
     if args.target:
         raise UsageError(
