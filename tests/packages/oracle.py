@@ -81,9 +81,10 @@ class Root:
                 "APT::Architecture": "amd64", "APT::Architectures": "amd64", "APT::Install-Recommends": "false",
                 "APT::Sandbox::User": "root", "Dir::Bin::dpkg": "/usr/bin/dpkg"}  # fmt: skip
         options = [word for key, value in says.items() for word in ("-o", f"{key}={value}")]
+        conf = next((self.folder / "etc/apt/apt.conf.d").glob("*"), "/dev/null")
         found = subprocess.run(
             [need(tool), *options, *words], capture_output=True, text=True, timeout=60, check=True,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "APT_CONFIG": "/dev/null"},
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "APT_CONFIG": str(conf)},
         )  # fmt: skip
         return found.stdout
 

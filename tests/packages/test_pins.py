@@ -54,6 +54,14 @@ PINS = {
         f"{D}/not.read": pin("*", "release *", -1),
     },
     "file or folder": {FIRST: pin("web", "version 2.0", 900), f"{D}/a": pin("web", "version 2.0", 2)},
+    "default release": {"apt.conf.d/10": 'APT::Default-Release "stable-backports";'},
+    "default release by a key": {"apt.conf.d/10": 'APT { Default-Release "a=suite-experimental"; };'},
+    "default release before pins": {
+        "apt.conf.d/10": 'APT::Default-Release "stable*";',
+        FIRST: pin("*", "release n=stable-backports", 1)
+        + pin("*", "release n=experimental", 995)
+        + pin("web-modules", "release *", 3),
+    },
     "named or pattern": {FIRST: pin("w*", "release *", 10) + pin("web", "version 2.0", 900)},
 }
 NAMES = ["tool", "web", "web-modules", "base", "only", "rare", "old", "extra", "app"]

@@ -9,22 +9,31 @@ from functools import lru_cache
 from pathlib import Path
 
 from stackbuild.core.origin import Origin
-from stackbuild.packages.deb import foreign
+from stackbuild.packages.deb import apt_conf, foreign
 from stackbuild.packages.package import Archive, Package
 from stackbuild.packages.pin import NEVER, Pin
 
 INSTALLED = 100
 """The priority of what is installed, unless an archive that has the same version says more."""
 
+TARGET = 990
+"""The priority of the release that APT::Default-Release names."""
+
 _FILE = re.compile(r"[A-Za-z0-9_-]+(?:\.pref)?\Z")  # what apt reads of a .d folder: no other dots
 _FIELD = re.compile(r"^(Package|Pin|Pin-Priority):[ \t]*(.*(?:\n[ \t].*)*)", re.M | re.I)
 
 
 def read(root: Path) -> tuple[Pin, ...]:
-    """The pins of a root file system, in apt's order: preferences, then preferences.d. What is broken is left out."""
+    """The pins of a root file system, in apt's order: APT::Default-Release of its apt.conf, preferences, then
+    preferences.d. What is broken is left out; where apt refuses a default release that no source has, it does nothing.
+    """
     files = ["etc/apt/preferences"]
     files += [f"etc/apt/preferences.d/{n}" for n in foreign.names(root, "etc/apt/preferences.d") if _FILE.match(n)]
     found: list[Pin] = []
+    target, where = apt_conf.read(root).get("apt::default-release", ("", None))
+    if target and where:
+        file = f"/{Path(where.file).relative_to(root)}"
+        found.append(Pin((), "release", target, TARGET, Origin("base", file, where.line, where.key)))
     for file in files:
         text = foreign.text(root, file)
         if text is not None:
