@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from stackbuild.lock.lock import Lock, PlatformLock, by_place
+from stackbuild.lock.lock import Lock, PlatformLock, by_place, names_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +177,8 @@ def changes(old: Lock | None, new: Lock) -> Iterator[Change]:
 
 
 def _changes(platform: str, stage: str, old: PlatformLock, new: PlatformLock) -> Iterator[Change]:
-    before, after = ({p.name: p for p in one.packages} for one in (old, new))
-    base = {p.name: p.replaces for one in (old, new) for p in one.packages if p.replaces}
+    before, after = (names_of(platform, one) for one in (old, new))
+    base = {name: p.replaces for one in (before, after) for name, p in one.items() if p.replaces}
     base |= {gone.name: gone.version for one in (old, new) for gone in one.removed}
     removed, goes = ({gone.name for gone in one.removed} for one in (old, new))
     secure = {a.id for a in new.archives if "-security" in a.suite + a.codename}

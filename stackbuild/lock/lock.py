@@ -72,6 +72,10 @@ class LockedPackage:
         """Whether it is a file of the project."""
         return not self.archive
 
+    def called(self, native: str) -> str:
+        """The name under which others need it; native: the platform's architecture."""
+        return self.name if self.architecture in (native, "all") else f"{self.name}:{self.architecture}"
+
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
 
@@ -144,6 +148,14 @@ def by_place(lock: Lock) -> dict[str, PlatformLock]:
         found[name] = platform
         found |= {f"{name} stage {stage}": inner for stage, inner in platform.stages.items()}
     return found
+
+
+def names_of(place: str, locked: PlatformLock) -> dict[str, LockedPackage]:
+    """The packages of a place (see by_place) by the names under which others need them, in their order."""
+    from stackbuild.packages.ecosystem import ecosystem
+
+    native = ecosystem("debian/any").architecture(place.partition(" ")[0])
+    return {package.called(native): package for package in locked.packages}
 
 
 @dataclass(frozen=True, slots=True)

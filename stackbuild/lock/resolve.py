@@ -123,7 +123,7 @@ def _platform(
     question, sources = question_of(stack, platform, base, fetcher, root)
     family = _family(stack)
     try:
-        result = _ask(family, question, _keep(before, move), sources, fetcher, clock)
+        result = _ask(family, question, _keep(before, move, question.architecture), sources, fetcher, clock)
     except StackError as error:
         _point(error, stack)
         raise
@@ -151,8 +151,18 @@ def question_of(
         upgrade=bool(stack.packages.upgrade) and base is not None,
         allow_remove=tuple(stack.packages.allow_remove),
         files=bring(stack, fetcher),
+        foreign=_foreign(base),
     )
     return question, sources
+
+
+def _foreign(base: BaseTree | BaseStack | None) -> tuple[str, ...]:
+    """The architectures that a base image's dpkg takes packages of, beside its own, the first that it names."""
+    if not isinstance(base, BaseTree):
+        return ()
+    from stackbuild.packages.deb.foreign import text
+
+    return tuple((text(base.folder, "var/lib/dpkg/arch") or "").split()[1:])
 
 
 def choices_of(
@@ -161,8 +171,9 @@ def choices_of(
     """Over what the lock of a stack (or stage) has a package, by the indexes of the fetcher. Raises StackError."""
     base = bases(platform, False) if bases and stack.base.kind in ("image", "stack") else None
     question, sources = question_of(stack, platform, base, fetcher)
-    versions = {p.name: p.version for p in locked.packages}
-    parents = [p.name for p in locked.packages if name in (*p.depends, *p.pre_depends)]
+    native = question.architecture
+    versions = {p.called(native): p.version for p in locked.packages}
+    parents = [p.called(native) for p in locked.packages if name in (*p.depends, *p.pre_depends)]
     return _family(stack).choices(name, versions, parents, question, sources, fetcher)
 
 
@@ -223,10 +234,10 @@ def pins_of(stack: Stack) -> tuple[Pin, ...]:
     return tuple(found)
 
 
-def _keep(before: PlatformLock | None, move: Sequence[str] | None) -> dict[str, str]:
+def _keep(before: PlatformLock | None, move: Sequence[str] | None, native: str) -> dict[str, str]:
     if before is None or (move is not None and not move):
         return {}
-    return {p.name: p.version for p in before.packages if p.name not in (move or ())}
+    return {p.called(native): p.version for p in before.packages if p.name not in (move or ())}
 
 
 def _ask(

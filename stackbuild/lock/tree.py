@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stackbuild.core.errors import UsageError
-from stackbuild.lock.lock import Lock, LockedPackage, LockedRemoval, PlatformLock, by_place
+from stackbuild.lock.lock import Lock, LockedPackage, LockedRemoval, by_place, names_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +69,24 @@ def tree(lock: Lock, name: str = "", depth: int = 1 << 30) -> Tree:
 
     depth: levels below the roots. Raises UsageError if no platform has the package.
     """
-    platforms = {p: tuple(_branches(locked, name, depth)) for p, locked in by_place(lock).items()}
+    platforms = {p: tuple(_branches(names_of(p, locked), name, depth)) for p, locked in by_place(lock).items()}
     if name and not any(platforms.values()):
         raise UsageError(f"there is no {name} in the lock")
     removed = {} if name else {p: locked.removed for p, locked in by_place(lock).items() if locked.removed}
     return Tree({p: branches for p, branches in platforms.items() if branches or p in removed}, removed)
 
 
-def _branches(locked: PlatformLock, name: str, depth: int) -> Iterator[Branch]:
+def _branches(by_name: Mapping[str, LockedPackage], name: str, depth: int) -> Iterator[Branch]:
     """Depth first, without recursion: a lock may hold chains thousands long. Each package is opened once."""
-    by_name = {p.name: p for p in locked.packages}
-    roots = [p for p in locked.packages if (p.name == name if name else p.manual)]
+    roots = [n for n, p in by_name.items() if (name in (n, p.name) if name else p.manual)]
     opened: set[str] = set()
-    rest = [(0, package) for package in reversed(roots)]
+    rest = [(0, root) for root in reversed(roots)]
     while rest:
-        level, package = rest.pop()
+        level, here = rest.pop()
+        package = by_name[here]
         needs = [n for n in dict.fromkeys((*package.pre_depends, *package.depends)) if n in by_name]
-        repeated, cut = package.name in opened and bool(needs), level >= depth and bool(needs)
+        repeated, cut = here in opened and bool(needs), level >= depth and bool(needs)
         yield Branch(level, package, repeated, cut and not repeated)
         if not repeated and not cut:
-            opened.add(package.name)
-            rest += [(level + 1, by_name[n]) for n in reversed(needs)]
+            opened.add(here)
+            rest += [(level + 1, n) for n in reversed(needs)]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stackbuild.core.errors import Hint, UsageError
-from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock, by_place
+from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock, by_place, names_of
 from stackbuild.packages.ecosystem import Choice
 
 
@@ -103,33 +103,33 @@ def why(
 
 
 def _chain(platform: str, locked: PlatformLock, name: str, requests: frozenset[str]) -> Chain | None:
-    by_name: Mapping[str, LockedPackage] = {p.name: p for p in locked.packages}
+    by_name = names_of(platform, locked)
     if name not in by_name:
         return None
-    asked = [p for p in locked.packages if p.manual and (p.wave > 0 or p.name in requests)]
-    base = [p for p in locked.packages if p.manual and p not in asked]
-    rest = [p for p in locked.packages if not p.manual]  # a lock that was edited: show at least what is there
+    asked = [n for n, p in by_name.items() if p.manual and (p.wave > 0 or p.name in requests)]
+    base = [n for n, p in by_name.items() if p.manual and n not in asked]
+    rest = [n for n, p in by_name.items() if not p.manual]  # a lock that was edited: show at least what is there
     came: dict[str, tuple[str, str] | None] = {}
     for roots in (asked, base, rest):
-        queue = deque(p.name for p in roots if p.name not in came)
+        queue = deque(n for n in roots if n not in came)
         came.update(dict.fromkeys(queue))
         while queue:
-            here = by_name[queue.popleft()]
-            for kind, needs in (("pre-depends", here.pre_depends), ("depends", here.depends)):
+            here = queue.popleft()
+            for kind, needs in (("pre-depends", by_name[here].pre_depends), ("depends", by_name[here].depends)):
                 for need in needs:
                     if need in by_name and need not in came:
-                        came[need] = (here.name, kind)
+                        came[need] = (here, kind)
                         queue.append(need)
         if name in came:
             break
-    packages, kinds = [by_name[name]], []
-    while (step := came[packages[-1].name]) is not None:
-        packages.append(by_name[step[0]])
+    names, kinds = [name], []
+    while (step := came[names[-1]]) is not None:
+        names.append(step[0])
         kinds.append(step[1])
-    first = packages[-1]
-    root = "request" if first in asked else "essential" if first.essential else "variant"
-    parents = tuple(sorted(p.name for p in locked.packages if name in (*p.depends, *p.pre_depends)))
-    return Chain(platform, root, tuple(reversed(packages)), tuple(reversed(kinds)), parents)
+    root = "request" if names[-1] in asked else "essential" if by_name[names[-1]].essential else "variant"
+    parents = tuple(sorted(n for n, p in by_name.items() if name in (*p.depends, *p.pre_depends)))
+    chain = tuple(by_name[n] for n in reversed(names))
+    return Chain(platform, root, chain, tuple(reversed(kinds)), parents)
 
 
 def _not_locked(locks: Sequence[Lock], name: str) -> UsageError:

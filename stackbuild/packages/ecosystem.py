@@ -55,6 +55,7 @@ class Question:
     pins: the stack's, then the base image's: the first that fits decides.
     keep: versions that stay where they can, by name (a lock that is only partly moved).
     files: of each request that names files of the project, by its name: which; they are in the store.
+    foreign: architectures beside the own one that a base image's dpkg takes packages of.
     """
 
     requests: tuple[Request, ...]
@@ -67,6 +68,7 @@ class Question:
     upgrade: bool = False
     allow_remove: tuple[str, ...] = ()
     files: Mapping[str, Sequence[LocalFile]] = field(default_factory=dict)
+    foreign: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,10 @@ class Index:
         names = self._names.decode("utf-8", "surrogateescape").split("\n") if self._names else []
         return dict(zip(names, range(len(names)), strict=True))
 
+    def number(self, name: str) -> int | None:
+        """The number of a name that is mentioned."""
+        return self.rank.get(name)
+
     def _package(self, number: int, archive: Archive | None) -> Package:
         a, b = self._offset[number], self._offset[number + 1]
         fields = self._data[self._lines + a : self._lines + b].decode("utf-8", "surrogateescape").split("\t")

@@ -7,7 +7,7 @@ from typing import Any
 
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.origin import Origin
-from stackbuild.lock.lock import Lock, LockedPackage, PlatformLock
+from stackbuild.lock.lock import Lock, LockedPackage, LockedRemoval, PlatformLock
 from stackbuild.plan.graph import Plan
 from stackbuild.plan.grouping import groups
 from stackbuild.plan.own_layers import layer_steps
@@ -210,7 +210,7 @@ class PlatformPlanner:
                 "compression": self._stack.image.compression,
                 "epoch": self._stack.image.source_date_epoch,
                 "arch": _debian_architecture(self._platform),
-                **({"remove": [p.name for p in self._lock.removed]} if self._lock.removed and number == 1 else {}),
+                **({"remove": self._removed()} if self._lock.removed and number == 1 else {}),
             },
             needs=fetches,
             tree=(*base, *self._unpacked, *self._made),
@@ -254,7 +254,11 @@ class PlatformPlanner:
         self._unpacked += own
         return own
 
-    def _native(self, package: LockedPackage) -> bool:
+    def _removed(self) -> list[str]:
+        """As dpkg's command line names them."""
+        return [p.name if self._native(p) else f"{p.name}:{p.architecture}" for p in self._lock.removed]
+
+    def _native(self, package: LockedPackage | LockedRemoval) -> bool:
         return package.architecture in ("all", _debian_architecture(self._platform))
 
     def _links_of_base(self, base: tuple[str, ...]) -> str:

@@ -6,11 +6,13 @@ import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from stackbuild.packages.deb import preferences
 from stackbuild.packages.deb.catalogue import Catalogue
+from stackbuild.packages.deb.multiarch import qualified
 from stackbuild.packages.deb.packages_index import build_index, held, installed
 from stackbuild.packages.deb.preferences import Policy
 from stackbuild.packages.deb.release import Release
@@ -41,6 +43,7 @@ class Root:
     suites: dict[tuple[str, str], Sequence[str]]
     status: str = ""
     pins: Mapping[str, str] = field(default_factory=dict)  # file below etc/apt -> text
+    foreign: Sequence[str] = ()  # architectures beside amd64; a stanza of one says so
     pairs: list[tuple[Index, Archive]] = field(default_factory=list)
 
     def make(self) -> Root:
@@ -52,25 +55,36 @@ class Root:
             (self.folder / "etc/apt" / file).write_text(text)
         lines = []
         for (codename, component), stanzas in self.suites.items():
-            folder = self.folder / "archive/dists" / codename / component / "binary-amd64"
-            folder.mkdir(parents=True)
-            (folder / "Packages").write_text("\n".join(stanzas))
+            for architecture in self.architectures:
+                folder = self.folder / "archive/dists" / codename / component / f"binary-{architecture}"
+                folder.mkdir(parents=True)
+                (folder / "Packages").write_text("\n".join(self._of(architecture, stanzas)))
             lines.append(f"deb [trusted=yes] file:{self.folder}/archive {codename} {component}\n")
         (self.folder / "etc/apt/sources.list").write_text("".join(lines))
         for codename in dict.fromkeys(codename for codename, _ in self.suites):
             self._release(codename)
-        for (codename, component), stanzas in self.suites.items():
+        for architecture, ((codename, component), stanzas) in product(self.architectures, self.suites.items()):
             release = Release.parse((self.folder / "archive/dists" / codename / "Release").read_bytes(), codename)
-            index = Index(build_index("\n".join(stanzas).encode()))
+            index = Index(build_index("\n".join(self._of(architecture, stanzas)).encode()))
             self.pairs.append((index, replace(release.archive, component=component)))
         self._apt("apt-get", "update")
         return self
 
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        return ("amd64", *self.foreign)
+
+    @staticmethod
+    def _of(architecture: str, stanzas: Sequence[str]) -> list[str]:
+        return [s for s in stanzas if re.search(rf"^architecture: ({architecture}|all)$", s, re.M | re.I)]
+
     def _release(self, codename: str) -> None:
         kind = next((k for k in KINDS if k and codename.endswith(k)), "")
         parts = dict.fromkeys(c for n, c in self.suites if n == codename)
-        says = {"Origin": "Example", "Label": "Test", "Suite": f"suite-{codename}", "Codename": codename,
-                "Architectures": "amd64", "Components": " ".join(parts), "Version": "12.1"}  # fmt: skip
+        says = {
+            "Origin": "Example", "Label": "Test", "Suite": f"suite-{codename}", "Codename": codename,
+            "Architectures": " ".join(self.architectures), "Components": " ".join(parts), "Version": "12.1",
+        }  # fmt: skip
         options = [word for key, value in says.items() for word in ("-o", f"APT::FTPArchive::Release::{key}={value}")]
         top = self.folder / "archive/dists" / codename
         made = subprocess.run([need("apt-ftparchive"), *options, "release", top], check=True, capture_output=True)
@@ -78,7 +92,8 @@ class Root:
 
     def _apt(self, tool: str, *words: str) -> str:
         says = {"Dir": self.folder, "Dir::State::status": self.folder / "var/lib/dpkg/status", "Debug::NoLocking": "1",
-                "APT::Architecture": "amd64", "APT::Architectures": "amd64", "APT::Install-Recommends": "false",
+                "APT::Architecture": "amd64", "APT::Architectures": ",".join(self.architectures),
+                "APT::Install-Recommends": "false",
                 "APT::Sandbox::User": "root", "Dir::Bin::dpkg": "/usr/bin/dpkg"}  # fmt: skip
         options = [word for key, value in says.items() for word in ("-o", f"{key}={value}")]
         conf = next((self.folder / "etc/apt/apt.conf.d").glob("*"), "/dev/null")
@@ -113,17 +128,23 @@ class Root:
     def ours(self, *requests: str, pins: Sequence[Pin] = (), **more: Any) -> Change:
         """What we would do. Raises StackError."""
         found = self.resolution(*requests, pins=pins, **more)
-        return Change({p.package.name: p.package.version for p in found.packages}, names(found.removed))
+        return Change({_called(p.package): p.package.version for p in found.packages}, names(found.removed))
 
     def resolution(self, *requests: str, pins: Sequence[Pin] = (), **more: Any) -> Resolution:
         question = Question(
-            tuple(parse_request(r) for r in requests), "amd64", status=self.status.encode(), pins=self.all_pins(pins)
-        )
+            tuple(parse_request(r) for r in requests), "amd64", status=self.status.encode(), pins=self.all_pins(pins),
+            foreign=tuple(self.foreign),
+        )  # fmt: skip
         return resolve_indexes(replace(question, **more), self.pairs)
 
 
 def names(packages: Iterable[Package]) -> frozenset[str]:
-    return frozenset(p.name for p in packages)
+    return frozenset(map(_called, packages))
+
+
+def _called(package: Package) -> str:
+    """As apt names it."""
+    return qualified(package.name, package.architecture, "amd64")
 
 
 def there(name: str, version: str = "1", state: str = "install ok installed", **fields: str) -> str:

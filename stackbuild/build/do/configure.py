@@ -129,7 +129,8 @@ def _finish(wave: Wave, box: Box, shipped: Sequence[Shipped]) -> tuple[Changes, 
                 for p in wave.packages
                 if p.manual or not p.upgrades  # an upgrade leaves the base's mark as it is
             }
-            marks.update({(name, native): False for name in wave.remove})
+            gone = (name.partition(":") for name in wave.remove)
+            marks.update({(name, architecture or native): False for name, _, architecture in gone})
             text = extended_states(old, marks)
             if text != old:
                 tree.write(EXTENDED, text)

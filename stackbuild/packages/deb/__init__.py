@@ -51,11 +51,11 @@ class Deb:
     def resolve(
         self, question: Question, sources: Sequence[Source], fetcher: Fetcher, clock: Clock | None = None
     ) -> Resolution:
-        from stackbuild.packages.deb.repository import open_repositories
+        from stackbuild.packages.deb.repository import open_all
         from stackbuild.packages.deb.resolver import resolve
 
-        local = _local(question, fetcher)
-        return resolve(question, open_repositories(sources, question.architecture, fetcher, clock), local)
+        repositories = open_all(sources, (question.architecture, *question.foreign), fetcher, clock)
+        return resolve(question, repositories, _local(question, fetcher))
 
     def choices(
         self,
@@ -67,10 +67,10 @@ class Deb:
         fetcher: Fetcher,
     ) -> tuple[Choice, ...]:
         from stackbuild.packages.deb.choices import choices
-        from stackbuild.packages.deb.repository import open_repositories
+        from stackbuild.packages.deb.repository import open_all
         from stackbuild.packages.deb.resolver import catalogue_of, pairs_of
 
-        repositories = open_repositories(sources, question.architecture, fetcher)
+        repositories = open_all(sources, (question.architecture, *question.foreign), fetcher)
         catalogue, _ = catalogue_of(question, pairs_of(repositories, _local(question, fetcher)))
         return choices(name, locked, parents, catalogue, question)
 

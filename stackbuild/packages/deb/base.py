@@ -97,19 +97,3 @@ def first(package: Package, new: Collection[str], old: Mapping[str, Package], ar
             or any(satisfied_by(r, package, architecture) for r in clashes_of(old[name]))
         )
     ]
-
-
-def check_twins(chosen: Iterable[Package], foreign: Sequence[Package]) -> None:
-    """Refuse to move a package that the base image has for another architecture too. Raises ResolutionError."""
-    twins = {p.name: p for p in foreign}
-    for package in chosen:
-        twin = twins.get(package.name)
-        if twin is not None and not package.installed and twin.version != package.version:
-            raise ResolutionError(
-                f"{package.name} cannot be moved to {package.version}",
-                where=_WHERE,
-                why=f"the base image has it for {twin.architecture} too, in version {twin.version}, and both must be "
-                "the same; packages of foreign architectures are left as they are",
-                hints=(Hint(f"keep it: `{package.name}={twin.version}`, or use a base image without {twin.name}:"
-                            f"{twin.architecture}"),),
-            )  # fmt: skip

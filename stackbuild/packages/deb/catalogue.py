@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from stackbuild.packages.deb.control import Relation, relations
+from stackbuild.packages.deb.multiarch import Architectures, View
 from stackbuild.packages.deb.preferences import INSTALLED, Policy
 from stackbuild.packages.deb.version import order, satisfies
 from stackbuild.packages.index import Index
@@ -26,10 +27,7 @@ def provided(text: str) -> tuple[tuple[str, str], ...]:
 
 def satisfied_by(relation: Relation, package: Package, architecture: str) -> bool:
     """Whether `package` satisfies the relation, by its name or by what it provides (policy 7.5)."""
-    if relation.arch == "any":
-        if package.multi_arch != "allowed":
-            return False
-    elif relation.arch not in ("", "native", architecture):
+    if relation.arch == "any" and package.multi_arch != "allowed":
         return False
     if package.name == relation.name:
         return relation.accepts(package.version)
@@ -45,6 +43,8 @@ def satisfied_by(relation: Relation, package: Package, architecture: str) -> boo
 class Catalogue:
     """Names to packages, for one architecture. indexes: in the order of the sources; status: a base image's.
 
+    foreign: other architectures; their packages have names of their own ("libc6:i386", see multiarch.py).
+
     `choose` overrides the policy for a name, as `name=version` and `name/suite` do.
     """
 
@@ -55,13 +55,14 @@ class Catalogue:
         status: Index | None = None,
         policy: Policy | None = None,
         held: Collection[str] = (),
+        foreign: Sequence[str] = (),
     ) -> None:
         self._policy, self._held = policy or Policy(), frozenset(held)
         self._origins: dict[tuple[str, str, str], list[Archive]] = {}
         self.architecture = architecture
-        self._indexes: list[tuple[Index, Archive | None]] = [*indexes]
-        if status is not None:
-            self._indexes.append((status, None))
+        self.architectures = Architectures(architecture, foreign)
+        every: list[tuple[Index, Archive | None]] = [*indexes, *([(status, None)] if status is not None else [])]
+        self._indexes = [(View(index, self.architectures), archive) for index, archive in every]
         self.archives = [archive for _, archive in indexes]
         self._versions: dict[str, list[Package]] = {}
         self._providers: dict[str, list[Package]] = {}
@@ -70,7 +71,7 @@ class Catalogue:
     def rank(self, name: str) -> tuple[int, int]:
         """The number that apt would give the name: its first mention over all indexes."""
         for number, (index, _) in enumerate(self._indexes):
-            rank = index.rank.get(name)
+            rank = index.number(name)
             if rank is not None:
                 return number, rank
         return len(self._indexes), 0
@@ -95,12 +96,11 @@ class Catalogue:
         origins: dict[tuple[str, str, str], list[Archive]] = {}
         for index, archive in self._indexes:
             for package in index.packages(name, archive):
-                if package.architecture in (self.architecture, "all"):
-                    known = by_key.get(package.key)
-                    if archive is not None:
-                        origins.setdefault(package.key, []).append(archive)
-                    if known is None or self._before(package, known):
-                        by_key[package.key] = package
+                known = by_key.get(package.key)
+                if archive is not None:
+                    origins.setdefault(package.key, []).append(archive)
+                if known is None or self._before(package, known):
+                    by_key[package.key] = package
         self._origins.update(origins)
         return sorted(by_key.values(), key=lambda p: (self.pin(p), order(p.version)), reverse=True)
 
@@ -168,7 +168,10 @@ class Catalogue:
             for p in self.providers(relation.name)
             if p.name != relation.name and self.candidate(p.name) is p and satisfied_by(relation, p, self.architecture)
         ]
-        return found + sorted(others, key=self._preference)
+        others.sort(key=self._preference)
+        bare = relation.name.partition(":")[0]
+        twins = [p for p in others if p.name == bare] if ":" in relation.name else []  # before the foreign one itself
+        return twins + found + [p for p in others if p not in twins]
 
     def _preference(self, package: Package) -> tuple[object, ...]:
         number, rank = self.rank(package.name)
@@ -176,6 +179,7 @@ class Catalogue:
             not package.essential,
             "i" not in package.flags,
             PRIORITIES.get(package.priority, 0),
+            ":" in package.name,
             -number,
             -rank,
         )

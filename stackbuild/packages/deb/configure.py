@@ -34,6 +34,7 @@ from stackbuild.packages.deb.diversions import (
 )  # fmt: skip
 from stackbuild.packages.deb.footprint import Shipped, own_paths, whiteouts
 from stackbuild.packages.deb.fragment import INFO, Item, items
+from stackbuild.packages.deb.multiarch import qualified
 from stackbuild.packages.deb.reference import turns
 from stackbuild.packages.deb.scripts import FIRST, Shell
 from stackbuild.packages.deb.tree import Tree
@@ -291,7 +292,7 @@ def check_configured(wave: Wave, root: Path) -> None:
         if entry is None or entry.status != "installed" or entry.version != package.version:
             state = "not known" if entry is None else f"{entry.version} {entry.status}"
             raise StepError(f"package {package.name} did not become installed", why=f"dpkg says: {state}")
-    here = {name for (name, arch), e in states.items() if arch in ("all", wave.architecture) and e.status[0] in "iuht"}
+    here = {qualified(*key, wave.architecture) for key, entry in states.items() if entry.status[0] in "iuht"}
     for name in wave.remove:
         if name in here:
             raise StepError(f"package {name} was not removed", why="dpkg still has it")

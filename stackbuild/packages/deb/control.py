@@ -40,7 +40,8 @@ def decode(data: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """One alternative of a relation field: `name:arch (op version)`.
+    """One alternative of a relation field: `name:arch (op version)`. arch: "", "any" or "native"; another one is part
+    of the name ("libc6:i386").
 
     own: no field says it, a user's request does: the package of this name, and nothing that provides it.
     """
@@ -64,6 +65,14 @@ class Relation:
 Group = tuple[Relation, ...]
 
 
+def _relation(name: str, arch: str, op: str, version: str) -> Relation:
+    """A name with an architecture is a name of its own; `any` and `native` qualify one."""
+    named, _, last = arch.rpartition(":")
+    if last not in ("any", "native", ""):
+        named, last = arch, ""
+    return Relation(f"{name}:{named}" if named else name, last, op, version)
+
+
 @lru_cache(maxsize=1 << 16)
 def relations(text: str) -> tuple[Group, ...]:
     """`a, b (>= 1) | c` as groups of alternatives (policy 7.1). What is malformed is left out."""
@@ -73,7 +82,7 @@ def relations(text: str) -> tuple[Group, ...]:
         for word in part.split("|"):
             found = _RELATION.match(word)
             if found:
-                group.append(Relation(found[1], found[2] or "", found[3] or "", found[4] or ""))
+                group.append(_relation(*found.groups("")))
         if group:
             groups.append(tuple(group))
     return tuple(groups)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from stackbuild.core import forked
 from stackbuild.core.digest import Digest, hex_of
+from stackbuild.packages.deb.multiarch import qualified
 from stackbuild.packages.index import Index, Records, build, joined
 from stackbuild.packages.package import Package
 
@@ -169,10 +170,13 @@ def _status_stanzas(status: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield _fields(block).get(b"Status", b""), block
 
 
-def held(status: bytes) -> frozenset[str]:
-    """The names that dpkg is told to keep as they are ("hold ok installed")."""
-    stanzas = [block for state, block in _status_stanzas(status) if state.split()[:1] == [b"hold"]]
-    return frozenset(_fields(block).get(b"Package", b"").decode("utf-8", "surrogateescape") for block in stanzas)
+def held(status: bytes, native: str = "") -> frozenset[str]:
+    """What dpkg is told to keep as it is ("hold ok installed"), by the names of multiarch.py."""
+    stanzas = [_fields(block) for state, block in _status_stanzas(status) if state.split()[:1] == [b"hold"]]
+    words = [
+        [f.get(key, b"").decode("utf-8", "surrogateescape") for key in (b"Package", b"Architecture")] for f in stanzas
+    ]
+    return frozenset(qualified(name, architecture, native or architecture) for name, architecture in words)
 
 
 def installed(status: bytes) -> tuple[Index, tuple[Package, ...]]:

@@ -233,6 +233,8 @@ class Walk:
         for relation in clashes_of(package):
             rivals = [p.name for p in self._marks.meeting((relation,)) if p.name != package.name]
             for name in rivals:
+                if self._goes_along(self.marked[name], package):
+                    continue
                 if name in self._sure or self.marked[name].installed:
                     room = False
                     if not sure:
@@ -244,6 +246,16 @@ class Walk:
                 self._refused |= names - self.marked.keys()
                 self._sure |= names - self.marked.keys()
         return room
+
+    def _goes_along(self, twin: Package, package: Package) -> bool:
+        """Move what is there for another architecture to the version of this one: Multi-Arch: same wants both alike."""
+        if not twin.installed or twin.name.partition(":")[0] != package.name.partition(":")[0]:
+            return False
+        moved = self.catalogue.candidate(twin.name)
+        if moved is None or moved.version != package.version or not self._take(moved):
+            return False
+        self.roots.append(moved.name)
+        return True
 
 
 @contextmanager

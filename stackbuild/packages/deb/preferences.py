@@ -114,11 +114,13 @@ class Policy:
 
 
 def _names(pattern: str, package: Package) -> bool:
-    name = package.name
+    name, _, foreign = package.name.partition(":")
     if pattern.startswith("src:"):
         pattern, name = pattern[4:], package.source
     pattern, _, architecture = pattern.partition(":") if not pattern.startswith("/") else (pattern, "", "")
-    if architecture not in ("", "any", "native", package.architecture):
+    if (architecture != "any" and foreign not in (architecture, "")) or (
+        not foreign and architecture not in ("", "any", "native", package.architecture)
+    ):
         return False
     return expression(pattern, name)
 

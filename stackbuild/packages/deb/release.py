@@ -81,6 +81,10 @@ class Release:
             files=files,
         )
 
+    def has(self, architecture: str) -> bool:
+        """Whether the archive says that it has packages of an architecture."""
+        return architecture in self.architectures
+
     def indexes(self, source: Source, architecture: str, name: str) -> list[IndexFile]:
         """The Packages files of the source's components, in order. Raises NetworkError if a component is missing."""
         if source.flat:

@@ -48,6 +48,17 @@ class Repository:
         return self.release.archive
 
 
+def open_all(
+    sources: Sequence[Source], architectures: Sequence[str], fetcher: Fetcher, clock: Clock | None = None
+) -> list[Repository]:
+    """All sources for the native architecture, the first, then for each foreign one as far as they have it."""
+    found = open_repositories(sources, architectures[0], fetcher, clock)
+    for foreign in architectures[1:]:
+        having = [r.source for r in found[: len(sources)] if not r.source.flat and r.release.has(foreign)]
+        found += open_repositories(having, foreign, fetcher, clock)
+    return found
+
+
 def open_repositories(
     sources: Sequence[Source], architecture: str, fetcher: Fetcher, clock: Clock | None = None
 ) -> list[Repository]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from stackbuild.core.errors import Hint, ResolutionError, UsageError
@@ -12,6 +12,7 @@ from stackbuild.packages.deb.catalogue import Catalogue, provided, satisfied_by
 from stackbuild.packages.deb.control import Group, Relation, words
 from stackbuild.packages.deb.local import Key
 from stackbuild.packages.deb.local import where as _where
+from stackbuild.packages.deb.multiarch import qualified
 from stackbuild.packages.deb.universe import needs_of
 from stackbuild.packages.deb.version import order
 from stackbuild.packages.local import PROJECT
@@ -19,6 +20,7 @@ from stackbuild.packages.package import Package
 from stackbuild.packages.problems import held_back, no_version, pinned_away, several, unknown
 from stackbuild.stack.request import Request, Term
 
+NO_FOREIGN = "no foreign architecture"
 VARIANTS = ("custom", "essential", "apt", "required", "important", "standard")
 
 
@@ -136,6 +138,7 @@ def _one(catalogue: Catalogue, request: Request) -> Package | Group:
     relations = []
     for term in request.terms:
         try:
+            term = _named(catalogue, term, request.text)
             package = _term(catalogue, term, request.text)
         except ResolutionError:
             continue
@@ -158,13 +161,31 @@ def _of_file(catalogue: Catalogue, request: Request, key: Key) -> Package:
     return found
 
 
+def _named(catalogue: Catalogue, term: Term, text: str) -> Term:
+    """The term with the name that its package has here; a name that only foreign architectures have is one of those."""
+    native, foreign = catalogue.architecture, catalogue.architectures.foreign
+    if term.architecture in foreign:
+        return replace(term, name=qualified(term.name, term.architecture, native), architecture="")
+    if term.architecture not in ("", "any", "all", native):
+        raise ResolutionError(
+            f"`{text}` is for another architecture",
+            where=_where(text),
+            why=f"this image has {native} and " + (f"the foreign {', '.join(foreign)}" if foreign else NO_FOREIGN),
+            hints=(
+                Hint(f"ask for {term.name}: image.platforms has the architectures"),
+                Hint("or use a base image that has it", f"dpkg --add-architecture {term.architecture}"),
+            ),
+        )
+    if term.architecture or catalogue.versions(term.name) or catalogue.providers(term.name):
+        return term
+    names = (qualified(term.name, other, native) for other in foreign)
+    return replace(term, name=next(filter(catalogue.versions, names), term.name))
+
+
 def _term(catalogue: Catalogue, term: Term, text: str) -> Package:
     where = _where(text)
+    term = _named(catalogue, term, text)
     versions = catalogue.versions(term.name)
-    if term.architecture and term.architecture not in ("any", "all", catalogue.architecture):
-        raise ResolutionError(f"`{text}` is for another architecture", where=where,
-                              why=f"this image has {catalogue.architecture} and no foreign architecture",
-                              hints=(Hint(f"ask for {term.name}: image.platforms has the architectures"),))  # fmt: skip
     if term.architecture == "all":
         versions = [p for p in versions if p.architecture == "all"]
     if not versions:
@@ -256,7 +277,7 @@ def _defaults(providers: Mapping[str, Package]) -> dict[str, str]:
 
 def _forbid(catalogue: Catalogue, request: Request, wanted: set[str]) -> set[str]:
     """The names that `name-` keeps out: none for a virtual name, none if the same name is asked for."""
-    name = request.terms[0].name
+    name = _named(catalogue, request.terms[0], request.text).name
     if not catalogue.versions(name):
         if not catalogue.providers(name):
             raise unknown(name, catalogue.names(), f"asked for as `{request.text}`", _where(request))

@@ -7,11 +7,12 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from stackbuild.core.origin import Origin
-from stackbuild.packages.deb.base import Base, check_twins, first, upgradable
+from stackbuild.packages.deb.base import Base, first, upgradable
 from stackbuild.packages.deb.catalogue import Catalogue, satisfied_by
 from stackbuild.packages.deb.control import Group, Relation, relations, words
 from stackbuild.packages.deb.keep import Kept
 from stackbuild.packages.deb.local import Key, LocalPackages
+from stackbuild.packages.deb.multiarch import bare
 from stackbuild.packages.deb.packages_index import held, installed
 from stackbuild.packages.deb.prefer import Walk, needful
 from stackbuild.packages.deb.preferences import Policy
@@ -53,8 +54,12 @@ def pairs_of(repositories: Sequence[Repository], local: LocalPackages | None) ->
 
 def catalogue_of(question: Question, pairs: Sequence[tuple[Index, Archive]]) -> tuple[Catalogue, tuple[Package, ...]]:
     """All that can be had, under the question's pins and holds; and all that its base image holds."""
-    status, everything = installed(question.status) if question.status else (None, ())
-    return Catalogue(question.architecture, pairs, status, Policy(question.pins), held(question.status)), everything
+    status, there = installed(question.status) if question.status else (None, ())
+    native = question.architecture
+    foreign = {*question.foreign, *(p.architecture for p in there)} - {native, "all"}
+    stays, policy = held(question.status, native), Policy(question.pins)
+    catalogue = Catalogue(native, pairs, status, policy, stays, sorted(foreign))
+    return catalogue, tuple(map(catalogue.architectures.package, there))
 
 
 def _site(source: Source) -> str:
@@ -66,8 +71,7 @@ def resolve_indexes(
     question: Question, pairs: Sequence[tuple[Index, Archive]], files: Mapping[str, Sequence[Key]] | None = None
 ) -> Resolution:
     """As resolve(), from indexes with their archives, in the order of the sources. files: as for answer()."""
-    catalogue, everything = catalogue_of(question, pairs)
-    there = tuple(p for p in everything if p.architecture in (question.architecture, "all"))
+    catalogue, there = catalogue_of(question, pairs)
     kept = Kept(catalogue, question.keep or {})
     asked = answer(catalogue, question.variant, question.requests, files, upgrade=question.upgrade)
     if question.keep and kept.let_go(asked.wanted, question.recommends):
@@ -88,10 +92,9 @@ def resolve_indexes(
     if stay:
         notes += (f"not upgraded, as other packages need the versions that are there: {', '.join(stay)}",)
     removed = tuple(p for p in there if p.name not in result)
-    check_twins(chosen, [p for p in everything if p not in there])
     packages = _ordered(catalogue, chosen, asked, walk, there, [p.name for p in upgrades])
     archives = tuple(dict.fromkeys(p.package.archive for p in packages if p.package.archive is not None))
-    return Resolution(packages, archives, notes, removed)
+    return Resolution(packages, archives, notes, tuple(map(bare, removed)))
 
 
 def _proven(chosen: Collection[Package], asked: Asked, there: Collection[Package], architecture: str) -> bool:
@@ -201,7 +204,7 @@ def _ordered(
     result = waves(before, variant, (moving if moving[0] else []) + requested)
     return tuple(
         Resolved(
-            new[name],
+            bare(new[name]),
             number,
             name in manual,
             edges[name].depends,
