@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -151,11 +151,11 @@ def by_place(lock: Lock) -> dict[str, PlatformLock]:
 
 
 def names_of(place: str, locked: PlatformLock) -> dict[str, LockedPackage]:
-    """The packages of a place (see by_place) by the names under which others need them, in their order."""
+    """The packages of a place (see by_place) in their order, under the names by which others need them."""
     from stackbuild.packages.ecosystem import ecosystem
 
     native = ecosystem("debian/any").architecture(place.partition(" ")[0])
-    return {package.called(native): package for package in locked.packages}
+    return {name: replace(p, name=name) for p in locked.packages for name in (p.called(native),)}
 
 
 @dataclass(frozen=True, slots=True)

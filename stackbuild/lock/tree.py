@@ -78,7 +78,7 @@ def tree(lock: Lock, name: str = "", depth: int = 1 << 30) -> Tree:
 
 def _branches(by_name: Mapping[str, LockedPackage], name: str, depth: int) -> Iterator[Branch]:
     """Depth first, without recursion: a lock may hold chains thousands long. Each package is opened once."""
-    roots = [n for n, p in by_name.items() if (name in (n, p.name) if name else p.manual)]
+    roots = [n for n, p in by_name.items() if (name in (n, n.partition(":")[0]) if name else p.manual)]
     opened: set[str] = set()
     rest = [(0, root) for root in reversed(roots)]
     while rest:
