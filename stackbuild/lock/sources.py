@@ -120,21 +120,22 @@ def _remembered_origin(source: Source, fetcher: Fetcher) -> str | None:
 def wanted(package: LockedPackage, platform: PlatformLock, sources: Sequence[Source], fetcher: Fetcher) -> Wanted:
     """A locked package as a file to fetch; when it is gone everywhere, the error says what replaces it."""
     places = locate(package, platform.archive(package.archive), sources, fetcher)
-    native = next((p.architecture for p in platform.packages if p.architecture != "all"), "amd64")
+    kinds = (p.architecture for p in (package, *platform.packages) if p.architecture != "all")
+    architecture = next(kinds, "amd64")
     return Wanted(
         digest=package.sha256,
         size=package.size,
         name=f"{package.name} {package.version}",
         urls=tuple(url for url, _ in places),
         proxy=next((proxy for _, proxy in places), None),
-        gone=lambda: replacement(package, native, sources, fetcher),
+        gone=lambda: replacement(package, architecture, sources, fetcher),
     )
 
 
 def replacement(package: LockedPackage, architecture: str, sources: Sequence[Source], fetcher: Fetcher) -> list[Hint]:
     """What to do about a package that its archive no longer has: the version that is there now, if one is.
 
-    architecture: the platform's, in Debian's word.
+    architecture: the package's own, or any that it can be found under, in Debian's word.
     """
     from stackbuild.core.errors import StackError
     from stackbuild.packages.deb.catalogue import Catalogue

@@ -65,7 +65,9 @@ class Tree:
 
 
 def tree(lock: Lock, name: str = "", depth: int = 1 << 30) -> Tree:
-    """All that was asked for by name (the variant's packages too) or the one package, with what each needs.
+    """All that was asked for by name (the variant's packages too) or moves by itself, or the one package, with what
+    each needs.
+
 
     depth: levels below the roots. Raises UsageError if no platform has the package.
     """
@@ -78,15 +80,36 @@ def tree(lock: Lock, name: str = "", depth: int = 1 << 30) -> Tree:
 
 def _branches(by_name: Mapping[str, LockedPackage], name: str, depth: int) -> Iterator[Branch]:
     """Depth first, without recursion: a lock may hold chains thousands long. Each package is opened once."""
-    roots = [n for n, p in by_name.items() if (name in (n, n.partition(":")[0]) if name else p.manual)]
+    roots = [n for n in by_name if name in (n, n.partition(":")[0])] if name else _roots(by_name)
     opened: set[str] = set()
     rest = [(0, root) for root in reversed(roots)]
     while rest:
         level, here = rest.pop()
         package = by_name[here]
-        needs = [n for n in dict.fromkeys((*package.pre_depends, *package.depends)) if n in by_name]
+        needs = _needs(package, by_name)
         repeated, cut = here in opened and bool(needs), level >= depth and bool(needs)
         yield Branch(level, package, repeated, cut and not repeated)
         if not repeated and not cut:
             opened.add(here)
             rest += [(level + 1, n) for n in reversed(needs)]
+
+
+def _needs(package: LockedPackage, by_name: Mapping[str, LockedPackage]) -> list[str]:
+    return [n for n in dict.fromkeys((*package.pre_depends, *package.depends)) if n in by_name]
+
+
+def _roots(by_name: Mapping[str, LockedPackage]) -> list[str]:
+    """What was asked for by name; then what moves though none of that needs it: companions, an upgrade of everything."""
+    asked = [name for name, package in by_name.items() if package.manual]
+    seen: set[str] = set()
+    others: list[str] = []
+    for root in (*asked, *reversed(by_name)):  # what needs another comes after it
+        if root not in seen and not by_name[root].manual:
+            others.insert(0, root)
+        queue = [root]
+        while queue:
+            name = queue.pop()
+            if name not in seen:
+                seen.add(name)
+                queue += _needs(by_name[name], by_name)
+    return asked + others

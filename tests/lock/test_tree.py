@@ -88,6 +88,13 @@ def test_what_becomes_of_the_base_images_packages_is_said() -> None:
         "openssl 3.0.17 (the base image has 3.0.16)",
         "- exim4 4.96 (of the base image)",
     ]
+    along = replace(openssl, name="companion", manual=False, depends=("other",))
+    other = replace(along, name="other", depends=())
+    assert tree(lock(openssl, other, along)).to_text().splitlines() == [
+        "openssl 3.0.17 (the base image has 3.0.16)",
+        "companion 3.0.17 (the base image has 3.0.16)",
+        "└─ other 3.0.17 (the base image has 3.0.16)",
+    ]
     assert shown.to_json()["removed"]["linux/amd64"][0]["name"] == "exim4"
 
 

@@ -151,6 +151,7 @@ def test_an_unknown_name_comes_with_near_ones() -> None:
 def test_an_unknown_version_comes_with_those_that_exist() -> None:
     error = refusal([stanza("curl", "7.88"), stanza("curl", "7.87")], "curl=9.*")
     assert error.what == "no version of curl is `curl=9.*`" and error.why == "there are 7.88, 7.87"
+    assert error.hints[0].text == "ask for a version that exists, or for none"
 
 
 def test_all_wrong_names_are_told_at_once() -> None:

@@ -98,6 +98,9 @@ def test_what_a_pin_forbids_is_told_with_the_pin(tmp_path: Path) -> None:
     with pytest.raises(ResolutionError) as caught:
         root.ours("web")
     assert "pinned to -1" in caught.value.why and "/etc/apt/preferences.d/a.pref:1" in caught.value.why
+    first, second = (hint.text for hint in caught.value.hints)
+    assert "`web=" in first and '[packages.pin] "web"' in second and "priority = 500" in second
+    assert root.ours(first.partition("`")[2].rstrip("`")).comes, "what the hint says mends it"
 
 
 def test_a_hold_is_named_where_it_is_in_the_way(tmp_path: Path) -> None:
