@@ -68,7 +68,6 @@ def tree(lock: Lock, name: str = "", depth: int = 1 << 30) -> Tree:
     """All that was asked for by name (the variant's packages too) or moves by itself, or the one package, with what
     each needs.
 
-
     depth: levels below the roots. Raises UsageError if no platform has the package.
     """
     platforms = {p: tuple(_branches(names_of(p, locked), name, depth)) for p, locked in by_place(lock).items()}
@@ -99,11 +98,11 @@ def _needs(package: LockedPackage, by_name: Mapping[str, LockedPackage]) -> list
 
 
 def _roots(by_name: Mapping[str, LockedPackage]) -> list[str]:
-    """What was asked for by name; then what moves though none of that needs it: companions, an upgrade of everything."""
+    """What was asked for by name; then what moves though none of that needs it, as an upgrade of everything does."""
     asked = [name for name, package in by_name.items() if package.manual]
     seen: set[str] = set()
     others: list[str] = []
-    for root in (*asked, *reversed(by_name)):  # what needs another comes after it
+    for root in (*asked, *reversed(list(by_name))):  # what needs another comes after it
         if root not in seen and not by_name[root].manual:
             others.insert(0, root)
         queue = [root]
