@@ -150,6 +150,25 @@ def from_nothing(bench: Bench) -> None:
             shutil.rmtree(bench.work / f"store-{number}")
 
 
+def wave_0_shared(bench: Bench) -> None:
+    """As from nothing, but another stack on the same base has been built in this store before."""
+    folder, base = project(bench.work / "nothing", WANTED), project(bench.work / "bare", [])
+    stackbuild(folder, bench.downloads, "lock")
+    stores = [store_with_downloads(bench, bench.work / f"store-base-{number}") for number in range(bench.runs)]
+    for store in stores:
+        stackbuild(base, store, "build")
+    bench.alternate(
+        "wave 0 shared",
+        {
+            "stackbuild": lambda n: stackbuild(folder, stores[n], "build", "--locked"),
+            "mmdebstrap": lambda n: mmdebstrap(bench, bench.work / "tree-base", WANTED),
+        },
+    )
+    shutil.rmtree(bench.work / "tree-base")
+    for store in stores:
+        shutil.rmtree(store)
+
+
 def one_package_more(bench: Bench) -> None:
     """A built stack, then one more package at its end; another one each round."""
     folder, store = bench.work / "more", store_with_downloads(bench, bench.work / "store-more")
@@ -327,6 +346,7 @@ def memory(bench: Bench) -> None:
 
 TASKS: dict[str, Callable[[Bench], None]] = {
     "from-nothing": from_nothing,
+    "wave-0-shared": wave_0_shared,
     "one-package-more": one_package_more,
     "nothing-changed": nothing_changed,
     "start": start,
