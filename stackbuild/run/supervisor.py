@@ -10,17 +10,16 @@ import fcntl
 import json
 import os
 import signal
-import socket
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stackbuild.core.errors import HostError, StackError, StepError
+from stackbuild.core.errors import StackError
 from stackbuild.host import cgroups, syscalls
 from stackbuild.host.enter import Entered, Entry, enter
-from stackbuild.run import control, network, rootfs
+from stackbuild.run import network, rootfs
+from stackbuild.run.answers import Answers, as_json
 from stackbuild.run.container import Container, State, start_time
 from stackbuild.run.log import LogWriter
 from stackbuild.run.loop import Loop, Timer
@@ -62,8 +61,7 @@ class Supervisor:
         self._failures = 0
         self._checks: Checks | None = None
         self._next_start = Timer(0, self._restart)
-        self._waiters: list[control.Line] = []
-        self._followers: list[control.Line] = []
+        self._answers: Answers | None = None
 
     # -- start ---------------------------------------------------------------------------------------------------
 
@@ -75,7 +73,7 @@ class Supervisor:
         Forwarder(self.loop, prepared.listening)
         ports = tuple(port for port, _ in prepared.listening) or self.spec.ports
         self.update(ports=ports, notes=self.state.notes + prepared.notes)
-        self._serve()
+        self._answers = Answers(self, self.container.folder)
 
     def start(self) -> None:
         """Start the main process and watch it. Raises StackError."""
@@ -109,7 +107,7 @@ class Supervisor:
         if self.spec.health:
             from stackbuild.run.checks import Checks  # only who has a check waits for it
 
-            self._checks = Checks(self.spec.health, self.loop, lambda *how: self._enter(*how).pid, self._judge)
+            self._checks = Checks(self.spec.health, self.loop, lambda *how: self.enter(*how).pid, self._judge)
 
     def _judge(self, health: str, said: str) -> None:
         if (health, said) != (self.state.health, self.state.report):
@@ -130,7 +128,7 @@ class Supervisor:
                 if not last:
                     return
             if data:
-                self._write(stream, data)
+                self.write(stream, data)
                 if last:
                     continue
                 return
@@ -149,14 +147,15 @@ class Supervisor:
             pass  # a full disk: the container goes on
         self._tell()
 
-    def _write(self, stream: str, data: bytes) -> None:
+    def write(self, stream: str, data: bytes) -> None:
+        """Into the log."""
         self.log.write(stream, data)
         self._tell()
 
     def _tell(self) -> None:
         """Let those who follow look again: there is something new in the log or the state."""
-        for line in self._followers:
-            line.nudge()
+        if self._answers:
+            self._answers.news()
 
     # -- end -----------------------------------------------------------------------------------------------------
 
@@ -232,8 +231,8 @@ class Supervisor:
             syscalls.setns(self._outside, syscalls.CLONE_NEWNET)
             network.clear(record, self.launch.programs)
         self.container.path("control").unlink(missing_ok=True)
-        for line in self._waiters:
-            self._answer(line, {"exit": self.state.exit_code})
+        if self._answers:
+            self._answers.ended(self.state.exit_code)
 
     def stop(self, grace: float | None = None) -> None:
         """The stop signal, then SIGKILL after `grace` seconds."""
@@ -261,107 +260,7 @@ class Supervisor:
             except ProcessLookupError:
                 pass
 
-    # -- requests ------------------------------------------------------------------------------------------------
-
-    def _serve(self) -> None:
-        sock = control.serve(self.container.folder)
-        self.loop.watch(sock.fileno(), read=partial(self._accept, sock))
-        self._control = sock
-
-    def _accept(self, sock: socket.socket) -> None:
-        line = control.Line(sock.accept()[0])
-        self.loop.watch(line.fileno(), read=partial(self._request, line))
-
-    def _request(self, line: control.Line) -> None:
-        self.loop.watch(line.fileno())
-        message, fds = line.receive(1.0)
-        try:
-            if message is None:
-                line.close()
-                return
-            handlers: dict[str, Callable[[control.Line, dict[str, Any], list[int]], None]] = {
-                "exec": self._exec,
-                "stop": self._stop,
-                "signal": self._signal,
-                "wait": lambda line, message, fds: self._waiters.append(line),
-                "follow": self._follow,
-                "terminal": self._lend_terminal,
-            }
-            handlers[str(message.get("do"))](line, message, fds)
-        except StackError as error:
-            self._answer(line, {"error": as_json(error)})
-        except (KeyError, TypeError, ValueError) as error:
-            self._answer(line, {"error": as_json(HostError("not a request to a supervisor", why=repr(error)))})
-        finally:
-            for fd in fds:
-                os.close(fd)
-
-    def _answer(self, line: control.Line, message: dict[str, Any]) -> None:
-        try:
-            line.send(message)
-        except OSError:
-            pass
-        line.close()
-
-    def _stop(self, line: control.Line, message: dict[str, Any], fds: list[int]) -> None:
-        self._waiters.append(line)
-        grace = message.get("grace")
-        self.stop(None if grace is None else float(grace))
-
-    def _signal(self, line: control.Line, message: dict[str, Any], fds: list[int]) -> None:
-        self.signal(int(message["signal"]))
-        self._answer(line, {})
-
-    def _follow(self, line: control.Line, message: dict[str, Any], fds: list[int]) -> None:
-        self._followers.append(line)
-        line.nudge()
-        self.loop.watch(line.fileno(), read=partial(self._unfollow, line))
-
-    def _unfollow(self, line: control.Line) -> None:
-        """Who followed says no more, so it is gone."""
-        self._followers.remove(line)
-        self.loop.watch(line.fileno())
-        line.close()
-
-    def _lend_terminal(self, line: control.Line, message: dict[str, Any], fds: list[int]) -> None:
-        if self.process is None or self.process.terminal < 0:
-            raise StepError("the container has no terminal")
-        terminal = self.process.terminal
-        self.loop.watch(terminal)
-        line.send({}, [terminal])
-        self.loop.watch(line.fileno(), read=partial(self._terminal_back, line, terminal))
-
-    def _terminal_back(self, line: control.Line, terminal: int) -> None:
-        """Who had it is gone: from now on the log gets what the container writes, or it would come to a halt."""
-        self.loop.watch(line.fileno())
-        line.close()
-        if self.process is not None and self.process.terminal == terminal:
-            os.set_blocking(terminal, False)
-            self.loop.watch(terminal, read=partial(self._from_terminal, terminal))
-
-    def _from_terminal(self, terminal: int) -> None:
-        try:
-            self._write("stdout", os.read(terminal, 1 << 16))
-        except BlockingIOError:
-            pass
-        except OSError:  # nobody holds the other end any more
-            self.loop.watch(terminal)
-
-    def _exec(self, line: control.Line, message: dict[str, Any], fds: list[int]) -> None:
-        if self.process is None or len(fds) != 3:
-            raise StepError("the container is not running")
-        user, env, cwd = message.get("user"), dict(message.get("env") or {}), message.get("cwd")
-        entered = self._enter(
-            tuple(message["argv"]), (fds[0], fds[1], fds[2]), user, env, cwd, bool(message.get("terminal"))
-        )
-        if entered.terminal >= 0:
-            line.send({"started": entered.pid}, [entered.terminal])
-            os.close(entered.terminal)
-        else:
-            line.send({"started": entered.pid})
-        self.loop.on_exit(entered.pid, lambda code: self._answer(line, {"exit": code}))
-
-    def _enter(
+    def enter(
         self,
         argv: tuple[str, ...],
         stdio: tuple[int, int, int],
@@ -386,12 +285,6 @@ class Supervisor:
             terminal=terminal,
         )
         return enter(entry, self.process.pid, stdio)
-
-
-def as_json(error: StackError) -> dict[str, Any]:
-    """An error as it travels to the command that asked."""
-    hints = [[hint.text, hint.command] for hint in error.hints]
-    return {"kind": type(error).__name__, "what": error.what, "why": error.why, "hints": hints}
 
 
 def main() -> None:
