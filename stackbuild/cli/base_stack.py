@@ -26,11 +26,13 @@ OF_THE_MACHINE = ("registries", "sources", "build")
 class Family:
     """The stacks of one command. apps: by stack file, but for the project's own. several: that one has no part in it.
 
+    protected: whether nothing that they use may be pruned by others now.
     settling: files of stacks, each the base of the one before."""
 
     def __init__(self) -> None:
         self.apps: dict[str, App] = {}
         self.several = False
+        self.protected = False
         self.settling: list[str] = []
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -139,7 +139,7 @@ def _build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
     from stackbuild.cli.sending import Sending
 
     facts = {"name": f"{image.name}:latest", "digest": image.digest, "size": image.size}
-    remember(app, [app], [image], args, {**facts, "sending": Sending.of(work.stack).to_json()})
+    remember(app, [app], blobs_of(image), args, {**facts, "sending": Sending.of(work.stack).to_json()})
     keep_to_size(app, [work.stack])
     return image
 
@@ -270,15 +270,16 @@ def _tell_skipped(app: App, work: Planned, results: Mapping[str, ActionResult]) 
 
 
 def remember(
-    app: App, stacks: Iterable[App], images: Iterable[BuiltImage], args: Namespace, result: Mapping[str, Any]
+    app: App, stacks: Iterable[App], blobs: Iterable[Digest], args: Namespace, result: Mapping[str, Any]
 ) -> None:
-    """Keep what a build of these stacks read, so that the next one can tell by `stat` that there is nothing to do."""
+    """Keep what a command on these stacks read, so that the next one can tell by `stat` that there is nothing to do.
+
+    blobs: of their images, which are all there. result: what the next one is to say.
+    """
     from stackbuild.cli import fast
     from stackbuild.cli.base_stack import by_name
     from stackbuild.lock.local import read_by
 
-    blobs = [Digest(layer["digest"]) for image in images for one in image.layers for layer in _layers(one)]
-    blobs += [manifest.digest for image in images for manifest in image.manifests]
     all_stacks = by_name(stacks).values()
     fast.remember(
         args,
@@ -289,6 +290,12 @@ def remember(
         variables=[name for one in all_stacks for name in one.stack().variables],
         result=result,
     )
+
+
+def blobs_of(image: BuiltImage) -> Iterator[Digest]:
+    """Its layers and manifests."""
+    yield from (Digest(layer["digest"]) for one in image.layers for layer in _layers(one))
+    yield from (manifest.digest for manifest in image.manifests)
 
 
 def _layers(result: ActionResult) -> list[dict[str, Any]]:

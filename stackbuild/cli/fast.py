@@ -1,4 +1,4 @@
-"""The no-op path: `build`, `up`, `lock` with nothing changed answer from a stamp, by `stat` alone (DESIGN, section 7).
+"""The no-op path: `build`, `plan`, `up`, `lock` with nothing changed answer by `stat` alone (DESIGN, section 7).
 
 Imports no TOML, pydantic, networkx or jinja2; what it does is proven equal to the long way by tests.
 """
@@ -25,6 +25,7 @@ ONCE = (
     "to",
     "push",
     "cache_to",
+    "graph",
     "metadata_file",
     "always_make",
     "dry_run",
@@ -47,7 +48,7 @@ def words(args: Namespace, environ: Mapping[str, str], more: Sequence[str] = ONC
         return None
     overrides = sorted(f"{name}={value}" for name, value in environ.items() if name.startswith("STACKBUILD__"))
     return [
-        "lock" if args.command == "lock" else "build",
+        args.command if args.command in ("lock", "plan") else "build",
         __version__,
         *files,
         *(args.profile or ()),
@@ -111,7 +112,7 @@ def run(args: Namespace, environ: Mapping[str, str]) -> int | None:
     from stackbuild.cli.output import show
     from stackbuild.cli.results import Built, Said
 
-    if args.command == "lock":
+    if args.command in ("lock", "plan"):
         show(Said(stamp.result["text"], stamp.result["json"]), args.format)
         return 0
     if args.command == "build":

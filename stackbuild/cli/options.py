@@ -47,7 +47,7 @@ IN_NAMESPACE = frozenset(("up", "build", "run", "exec", "shell", "push", "stop",
 """Commands that own or enter other users' files: an ordinary user runs them in a user namespace."""
 
 
-STAMPED = frozenset(("build", "up", "lock"))
+STAMPED = frozenset(("build", "plan", "up", "lock"))
 """Commands that have nothing to do if nothing that the last run read has changed (cli/fast.py)."""
 
 

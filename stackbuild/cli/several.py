@@ -118,7 +118,7 @@ def plan_all(app: App, args: Namespace, stacks: Stacks) -> None:
 
     made = join(app, args, stacks)
     jobs = next(iter(made.works.values()))[1].stack.build.jobs
-    show_plan(app, made.plan, made.forecast, made.tools, args, jobs, _stacks(made))
+    show_plan(app, made.plan, made.forecast, made.tools, args, jobs, _stacks(made), [one for one, _ in stacks])
 
 
 def _stacks(made: Joined) -> dict[str, Stack]:
@@ -166,7 +166,7 @@ class Outcomes:
 
 def build_all(app: App, args: Namespace, stacks: Stacks) -> None:
     """`build` of several stacks. With -k, what fails in one stops no other. Raises the first error at the end."""
-    from stackbuild.cli.building import keep_to_size, metadata, remember, repaired
+    from stackbuild.cli.building import blobs_of, keep_to_size, metadata, remember, repaired
 
     if any(place.partition(":")[0] in ("rootfs", "oci-archive", "docker-archive") for place in args.to):
         raise UsageError(
@@ -188,7 +188,8 @@ def build_all(app: App, args: Namespace, stacks: Stacks) -> None:
         raise next(iter(errors.values()))
     if len(images) == len(stacks):
         said = {"text": outcomes.to_text(), "json": outcomes.to_json(), "names": [f"{name}:latest" for name in images]}
-        remember(app, [one for one, _ in stacks], images.values(), args, said)
+        blobs = (blob for image in images.values() for blob in blobs_of(image))
+        remember(app, [one for one, _ in stacks], blobs, args, said)
     keep_to_size(app, [one.stack() for one, _ in stacks])
 
 

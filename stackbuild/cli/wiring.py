@@ -53,7 +53,6 @@ class App:
         self.started = time.time_ns()
         self.ending = ExitStack()  # what is to be given back when the command ends
         self._supervisor = supervisor
-        self._protected = False
         self.settling = False  # while recipes are fetched, registries are known from the machine's own config alone
         self.before_base: Stack | None = None  # the stack as settled without its image level
         self.family = Family()
@@ -77,6 +76,8 @@ class App:
         environ: what is left of the environment for a stack that is only the base of others."""
         other = App(args, self.environ if environ is None else environ, self.listener)
         other.ending, other.workers, other.family = self.ending, self.workers, self.family
+        for name in ("uses", "blobs", "downloads", "trees", "layout"):
+            other.__dict__[name] = getattr(self, name)  # one store: what one has read or checked, all know
         if environ is not None:
             other.top = self.top
         self.family.apps[args.file] = other
@@ -141,8 +142,8 @@ class App:
 
     def protect(self) -> None:
         """From now to the end of the command, nothing that it uses may be pruned by another."""
-        if not self._protected:
-            self._protected = True
+        if not self.family.protected:
+            self.family.protected = True
             self.ending.enter_context(self.uses.working())
 
     @cached_property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
     from stackbuild.plan.forecast import Forecast
     from stackbuild.plan.graph import Plan
+    from stackbuild.report.explain import PlanReport
     from stackbuild.stack.stack import Stack
 
 
@@ -34,15 +35,23 @@ def run(app: App, args: Namespace) -> None:
         plan_all(app, args, several)
         return
     work = prepare(app, targets=args.target, again=args.always_make, locked=args.locked)
-    show_plan(app, work.plan, work.forecast, work.tools, args, work.stack.build.jobs, app.stacks())
+    show_plan(app, work.plan, work.forecast, work.tools, args, work.stack.build.jobs, app.stacks(), [app])
 
 
 def show_plan(
-    app: App, plan: Plan, forecast: Forecast, tools: Tools, args: Namespace, jobs: int, stacks: Mapping[str, Stack]
+    app: App,
+    plan: Plan,
+    forecast: Forecast,
+    tools: Tools,
+    args: Namespace,
+    jobs: int,
+    stacks: Mapping[str, Stack],
+    apps: Sequence[App],
 ) -> None:
     """The plan of one stack or of several, as `args` ask for it. jobs: as the settings say; 0: one per processor.
 
     stacks: by the name in the ids of their steps, "" for steps that name none; to say where their settings stand.
+    apps: of the stacks that were asked for.
     """
     from stackbuild.plan.estimate import guesses, span
     from stackbuild.report.explain import PlanReport
@@ -58,4 +67,23 @@ def show_plan(
     seconds = {step.id: tools.cache.last_seconds(step) for step in shown}
     expected = guesses(plan, forecast, lambda step: seconds[step.id])
     jobs = getattr(args, "jobs", None) or jobs or os.cpu_count() or 1
-    app.show(PlanReport(forecast, seconds, expected, span(plan, expected, jobs), stacks))
+    report = PlanReport(forecast, seconds, expected, span(plan, expected, jobs), stacks)
+    app.show(report)
+    if (
+        args.command == "plan"
+        and not args.always_make
+        and all(step.id in plan.goals for step in shown)
+        and not expected
+    ):
+        _remember(app, forecast, args, report, apps)
+
+
+def _remember(app: App, forecast: Forecast, args: Namespace, report: PlanReport, apps: Sequence[App]) -> None:
+    """All images are there, and nothing would run: that holds until a file changes or a blob goes."""
+    from stackbuild.build.entries import entry_blobs
+    from stackbuild.cli.building import remember
+
+    results = [outlook.result for outlook in forecast.outlooks.values() if outlook.result is not None]
+    if all("layers" in result.facts for result in results):  # images, not steps that were asked for
+        blobs = (blob.digest for result in results for blob in entry_blobs(result))
+        remember(app, apps, blobs, args, {"text": report.to_text(), "json": report.to_json()})
