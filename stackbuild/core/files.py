@@ -84,7 +84,7 @@ def host_error(error: OSError, path: Path | str) -> HostError:
     return HostError(what, why=os.strerror(error.errno) if error.errno else str(error), hints=hints)
 
 
-def open_beneath(root: int, path: bytes | str, flags: int, mode: int = 0) -> int:
+def open_beneath(root: int, path: bytes | str, flags: int) -> int:
     """Open `path` relative to the folder descriptor `root`; no link, final or not, is followed.
 
     Component by component with O_NOFOLLOW, so it holds on any kernel. Raises OSError (ELOOP or
@@ -101,7 +101,7 @@ def open_beneath(root: int, path: bytes | str, flags: int, mode: int = 0) -> int
             if here != root:
                 os.close(here)
             here = deeper
-        return os.open(parts[-1], flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=here)
+        return os.open(parts[-1], flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
     finally:
         if here != root:
             os.close(here)

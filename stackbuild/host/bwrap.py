@@ -52,9 +52,9 @@ def is_able(path: Path) -> bool:
     return all(option in ended.stdout + ended.stderr for option in _OPTIONS)
 
 
-def data_fd(data: bytes, name: str = "stackbuild") -> int:
+def data_fd(data: bytes) -> int:
     """A descriptor from which a child can read these bytes; the caller closes it."""
-    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    fd = os.memfd_create("stackbuild", os.MFD_CLOEXEC)
     with open(os.dup(fd), "wb") as file:
         file.write(data)
     os.lseek(fd, 0, os.SEEK_SET)

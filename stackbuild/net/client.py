@@ -184,35 +184,6 @@ class Client:
         finally:
             answer.close()
 
-    def fetch(self, url: str, *, limit: int, headers: Mapping[str, str] | None = None) -> bytes:
-        """All of a small document. Raises NetworkError for any status but 200 and for more than `limit` bytes."""
-        with self.get(url, headers=headers) as answer:
-            if answer.status != 200:
-                raise NetworkError(f"cannot fetch {redact(url)}", why=f"{answer.url} answers {answer.status}")
-            return answer.body(limit)
-
-    def download(
-        self, url: str, out: BinaryIO, *, limit: int, progress: Callable[[int, int | None], None] | None = None
-    ) -> int:
-        """A body into a file; returns its size. progress: bytes so far and in all (None: not said).
-
-        Raises NetworkError for any status but 200, and for more than `limit` bytes.
-        """
-        with self.get(url) as answer:
-            if answer.status != 200:
-                raise NetworkError(f"cannot fetch {redact(url)}", why=f"{answer.url} answers {answer.status}")
-            said = answer.headers.get("content-length", "")
-            total = int(said) if said.isdigit() else None
-            done = 0
-            while piece := answer.read(CHUNK):
-                done += len(piece)
-                if done > limit:
-                    raise NetworkError(f"{answer.url} sends too much", why=f"more than {limit} bytes")
-                out.write(piece)
-                if progress is not None:
-                    progress(done, total)
-            return done
-
     def close(self) -> None:
         """Close the pooled connections."""
         self._pools.clear()

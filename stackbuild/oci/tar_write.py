@@ -8,7 +8,7 @@ before 1970, xattrs) goes into PAX records before it. Names are bytes: those tha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
@@ -257,14 +257,13 @@ def write_changes(
     *,
     epoch: int = EPOCH,
     compression: str = "gzip",
-    mtime: Callable[[bytes], int | None] | None = None,
 ) -> Written:
     """The layer that makes these changes: sorted by path, ancestors with their metadata, deletions as `.wh.NAME`.
 
     Content is read below `changes.root` and no link is followed. Entries that are one inode there are
-    hard links of the first of them. epoch: the time of every entry (seconds since 1970), unless
-    `mtime(path)` names another. The root directory is in it only if `present` names it (as b"").
-    Sockets are left out: no archive can hold one. xattrs kept: see tree_read.
+    hard links of the first of them. epoch: the time of every entry (seconds since 1970).
+    The root directory is in it only if `present` names it (as b"").
+    Sockets are left out: no archive can hold one. xattrs kept: see host/attributes.py.
     Raises StepError for content that changes while it is read, and for names that mean a whiteout.
     """
     present = with_ancestors(changes.present, changes.deleted)
@@ -277,8 +276,7 @@ def write_changes(
             if names[path]:
                 writer.add(Entry(path, "file", 0o644, mtime=epoch))
                 continue
-            time = mtime(path) if mtime is not None else None
-            _add_from(tree, path, writer, first, epoch if time is None else time)
+            _add_from(tree, path, writer, first, epoch)
         return writer.close()
 
 

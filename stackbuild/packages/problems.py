@@ -12,14 +12,15 @@ from stackbuild.packages.pin import Pin
 from stackbuild.packages.solve import Clash, Item
 
 LONGEST = 20  # steps of a chain that a person reads
+MOST = 3  # names that are proposed
 
 
-def near(name: str, names: Collection[str], count: int = 3) -> list[str]:
+def near(name: str, names: Collection[str]) -> list[str]:
     """Names that a person may have meant, best first. Cost: some 50 milliseconds for 60,000 names."""
     likely = [n for n in names if abs(len(n) - len(name)) <= 3 and (n[:1] == name[:1] or n[1:3] == name[1:3])]
-    found = difflib.get_close_matches(name, likely, count, 0.65)
-    if len(found) < count and len(name) > 3:
-        found += sorted((n for n in names if n.startswith(name) and n not in found), key=len)[: count - len(found)]
+    found = difflib.get_close_matches(name, likely, MOST, 0.65)
+    if len(found) < MOST and len(name) > 3:
+        found += sorted((n for n in names if n.startswith(name) and n not in found), key=len)[: MOST - len(found)]
     return found
 
 

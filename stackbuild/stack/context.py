@@ -16,16 +16,16 @@ from stackbuild.stack.render import Distro, has_conditions, has_templates, platf
 
 
 class Context:
-    """The names of DESIGN section 4. said: the project's own levels, its file first."""
+    """The names of DESIGN section 4; `platform` is the stack's first. said: the project's levels, its file first."""
 
-    def __init__(self, question: Question, said: Sequence[Saying], platform: str) -> None:
+    def __init__(self, question: Question, said: Sequence[Saying]) -> None:
         self.git = Git(question.project, question.environ)
         own = said[0].tree.get("stack")
         declared = own.get("env") if isinstance(own, dict) else None
         names = [name for name in declared if isinstance(name, str)] if isinstance(declared, list) else []
         self.names: dict[str, Any] = {
             "stack": own if isinstance(own, dict) else {},
-            "platform": platform_names(platform or first_platform(said)),
+            "platform": platform_names(first_platform(said)),
             "distro": Distro(plain_value(said, "base", "distro") or ""),
             "git": self.git,
             "env": {name: question.environ[name] for name in names if name in question.environ},

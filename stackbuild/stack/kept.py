@@ -91,9 +91,7 @@ class KeptStacks:
             stamps.write(stamps.place(self._area, words), stamp, mode=0o600)  # an env-file may hold passwords
 
 
-def words_of(
-    question: Question, pins: Mapping[str, str], image_level: Mapping[str, Any] | None, platform: str = ""
-) -> list[str]:
+def words_of(question: Question, pins: Mapping[str, str], image_level: Mapping[str, Any] | None) -> list[str]:
     """All that decides a settled stack and is neither a file nor a variable that it names."""
     environ = question.environ
     return [
@@ -110,7 +108,6 @@ def words_of(
         str(question.site_config),
         "--pins",
         *(f"{name}={digest}" for name, digest in sorted(pins.items())),
-        platform,
         hashlib.sha256(json.dumps(image_level, sort_keys=True).encode()).hexdigest(),
     ]
 

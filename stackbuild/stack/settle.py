@@ -48,7 +48,6 @@ def settle(
     site_config: Path | None = None,
     image_level: Mapping[str, Any] | None = None,
     below: Stack | None = None,
-    platform: str = "",
     pins: Mapping[str, Digest] | None = None,
     remote: Remote | None = None,
 ) -> Stack:
@@ -56,8 +55,7 @@ def settle(
 
     environ: the caller's environment (STACKBUILD__…, and what `[stack] env` names). image_level: the base image's
     config document, below: the settled base stack, once it is known; settle without it first to learn `base`.
-    platform: what `{{ platform }}` is; "" is the stack's first. pins: the lock's digests of remote recipes; remote
-    brings these.
+    pins: the lock's digests of remote recipes; remote brings these.
     Raises UsageError with every mistake of all files, HostError for an unreadable file.
     """
     question = Question(file, tuple(profiles), tuple(sets), environ or {}, user_config, site_config)
@@ -65,7 +63,7 @@ def settle(
     site, project, user = files_said(question)
     said = [*project, *user, *overrides_said(question, mistakes)]
     places = shelves(question.project, user_config, site_config, remote=remote, pins=pins)
-    context = Context(question, said, platform)
+    context = Context(question, said)
     if below is not None:
         context.names["distro"] = Distro(below.distro)
     used = uses_of(said, context, places, mistakes)

@@ -12,13 +12,9 @@ from stackbuild.core.files import host_error
 from stackbuild.core.paths import ensure
 
 
-class Busy(Exception):
-    """Somebody else holds the lock (only raised when the caller did not want to wait)."""
-
-
 @contextmanager
-def lock(folder: Path, name: str, *, wait: bool = True, shared: bool = False) -> Iterator[None]:
-    """Hold the lock `name` of this folder. Raises Busy if not `wait` and it is taken.
+def lock(folder: Path, name: str, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock `name` of this folder; wait for it if another has it.
 
     The file stays: deleting it would let two processes hold "the" lock.
     """
@@ -33,11 +29,7 @@ def lock(folder: Path, name: str, *, wait: bool = True, shared: bool = False) ->
     except OSError as error:
         raise host_error(error, path) from error
     try:
-        how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        try:
-            fcntl.flock(fd, how if wait else how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy(name) from None
+        fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import multiprocessing
 import os
@@ -12,7 +13,7 @@ import pytest
 from stackbuild.core.action import ActionResult, Blob
 from stackbuild.core.digest import Digest, digest_of
 from stackbuild.core.errors import HostError, NetworkError
-from stackbuild.store.locks import Busy, lock
+from stackbuild.store.locks import lock
 from stackbuild.store.objects import ObjectStore
 from stackbuild.store.records import Records, StoredResults
 from stackbuild.store.scratch import scratch_folder, sweep
@@ -71,11 +72,13 @@ def test_records_have_any_name(tmp_path: Path) -> None:
 
 
 def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
-    with lock(tmp_path, "x"):
-        with pytest.raises(Busy), lock(tmp_path, "x", wait=False):
-            pass
-    with lock(tmp_path, "x", wait=False):
-        pass
+    with lock(tmp_path, "x"), open(tmp_path / "x") as other:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    with lock(tmp_path, "x", shared=True), open(tmp_path / "x") as other:
+        fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_tree_is_made_once_and_never_seen_half_made(tmp_path: Path) -> None:
