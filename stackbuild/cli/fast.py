@@ -164,7 +164,8 @@ def _up(args: Namespace, environ: Mapping[str, str], container: Container) -> in
         return None  # the caller enters the user namespace first, and asks again in there
     listener = make_plain(args.progress, quiet=args.quiet, verbose=args.verbose)
     from stackbuild.cli.reaching import attach_to, tell_where
-    from stackbuild.run.watch import Asked, wait_healthy
+    from stackbuild.run.asked import Asked
+    from stackbuild.run.watch import wait_healthy
 
     how = "unchanged" if running else "started"
     with nullcontext() if args.detach else Asked() as asked:

@@ -11,8 +11,8 @@ from stackbuild.core.events import ContainerStateChanged, Event, Listener, Note
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from stackbuild.run.asked import Asked
     from stackbuild.run.container import Container
-    from stackbuild.run.watch import Asked
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ def _up_once(
     """Build, start, follow until something changes: the container that runs now, its exit code, whether to end."""
     from stackbuild.cli.reaching import attach_to
     from stackbuild.cli.starting import get_ready, start
-    from stackbuild.run.watch import Asked
+    from stackbuild.run.asked import Asked
 
     ready = _try(app, args, lambda now: get_ready(now, args))
     changes = Changes(app, last, failed=not ready)

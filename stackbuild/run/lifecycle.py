@@ -126,8 +126,11 @@ def _spawned() -> Spawned:
 
 def _spawn(container: Container, listener: Listener, supervisor: Spawned, stdin: bool = False) -> None:
     """Let the supervisor start it, and wait until it runs. Raises what the supervisor reports."""
+    supervisor.give(container.folder, stdin=stdin)
+    import stackbuild.run.watch  # noqa: F401  # what comes next; there is time for it until the container runs
+
     try:
-        answer = supervisor.take(container.folder, stdin=stdin)
+        answer = supervisor.answer(container.folder)
     except HostError:
         _reap(container)
         raise

@@ -24,7 +24,7 @@ ORDER, READY = 3, 4
 
 
 class Spawned:
-    """A supervisor without a container; `close` ends it, unless it was given one. Raises OSError."""
+    """A supervisor that has no container yet; `close` ends it, unless it was given one. Raises OSError."""
 
     def __init__(self) -> None:
         order, self._order = os.pipe()
@@ -55,14 +55,9 @@ class Spawned:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def take(self, folder: Path, *, stdin: bool = False) -> dict[str, Any]:
-        """Give it a container; what it says when that runs ({}), or why not ({"error": …}).
-
-        stdin: the command reads ours. Raises HostError.
-        """
+    def give(self, folder: Path, *, stdin: bool = False) -> None:
+        """Give it a container, which it starts at once. stdin: the command reads ours."""
         import json
-
-        from stackbuild.core.errors import HostError
 
         self._waits = False
         try:
@@ -70,6 +65,13 @@ class Spawned:
                 order.write(json.dumps({"folder": os.fspath(folder), "stdin": stdin}).encode())
         except BrokenPipeError:
             pass  # it has ended already, and said why
+
+    def answer(self, folder: Path) -> dict[str, Any]:
+        """What it says when the container runs ({}), or why it does not ({"error": …}). Raises HostError."""
+        import json
+
+        from stackbuild.core.errors import HostError
+
         said = _read(self._ready, SECONDS)
         try:
             answer = json.loads(said)
@@ -126,7 +128,7 @@ def _become_supervisor(order: int, ready: int) -> NoReturn:
         safe = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in wanted]
         for number, fd in enumerate(safe):
             os.dup2(fd, number)
-        os.closerange(len(wanted), os.sysconf("SC_OPEN_MAX"))
+        os.closerange(len(wanted), max(map(int, os.listdir("/proc/self/fd"))) + 1)
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         python = os.path.realpath(sys.executable)
         _protect(python)

@@ -27,8 +27,10 @@ def test_without_a_container_it_ends() -> None:
 
 def test_one_that_cannot_begin_says_why(tmp_path: Path) -> None:
     need_root()
-    with Spawned() as supervisor, pytest.raises(HostError, match="supervisor ended") as failed:
-        supervisor.take(tmp_path / "no-container")
+    supervisor = Spawned()
+    supervisor.give(tmp_path / "no-container")
+    with pytest.raises(HostError, match="supervisor ended") as failed:
+        supervisor.answer(tmp_path / "no-container")
     assert "no-container" in failed.value.why
 
 

@@ -15,10 +15,10 @@ from stackbuild.cli.containers import environment
 
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
+    from stackbuild.run.asked import Asked
     from stackbuild.run.container import Container
     from stackbuild.run.settings import Wanted
     from stackbuild.run.spec import RuntimeSpec
-    from stackbuild.run.watch import Asked
     from stackbuild.stack.stack import Stack
 
 _LISTS = (("ports", "-p", "--publish"), ("volumes", "-v", "--volume"), ("tmpfs", "", "--tmpfs"))
@@ -56,7 +56,7 @@ def run(app: App, args: Namespace) -> int:
         start(spec, lowers, app.paths, supervisor, app.listener, stdin=stdin)
         sys.stdout.write(f"{spec.name}\n")
         return 0
-    from stackbuild.run.watch import Asked
+    from stackbuild.run.asked import Asked
 
     with nullcontext() if args.tty else Asked() as asked:  # from here on Ctrl-C means the container
         made = start(spec, lowers, app.paths, supervisor, app.listener, stdin=stdin)

@@ -25,7 +25,8 @@ def run(app: App, args: Namespace) -> int:
     from stackbuild.cli.reaching import attach_to, tell_where
     from stackbuild.cli.starting import get_ready, start
     from stackbuild.core.errors import UsageError
-    from stackbuild.run.watch import Asked, wait_healthy
+    from stackbuild.run.asked import Asked
+    from stackbuild.run.watch import wait_healthy
 
     if args.watch:
         from stackbuild.cli.watching import up_again_and_again
