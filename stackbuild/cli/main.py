@@ -21,9 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code (DESIGN, section 11); no traceback for an expected failure."""
     words = list(sys.argv[1:] if argv is None else argv)
     gc.set_threshold(50_000)  # a command makes few rings and ends soon: to look for them costs more than they hold
-    supervisor = _supervisor(words)
+    supervisor: Spawned | None = None
     try:
+        supervisor = _supervisor(words)
         return _main(words, supervisor)
+    except KeyboardInterrupt:  # before we know how errors are to be shown
+        from stackbuild.core.errors import Interrupted
+
+        return fail(Interrupted("interrupted"), None)
     finally:
         if supervisor is not None:
             supervisor.close()
