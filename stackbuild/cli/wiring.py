@@ -292,14 +292,13 @@ class App:
     @cached_property
     def base_tools(self) -> Tools:
         """The tools of this stack's steps where they are below those of another."""
-        made: Tools = self.tools()
-        return made
+        return self.tools({})
 
-    def tools(self, secrets: Mapping[str, Path] | None = None, **more: Any) -> Any:
-        """What a build of this stack works with."""
+    def tools(self, secrets: Mapping[str, Path], *, shell: bool = False) -> Tools:
+        """What a build of this stack works with. shell: offer a shell in the tree of a failed step."""
         from stackbuild.cli.kinds import make_tools
 
-        return make_tools(self, secrets or {}, **more)
+        return make_tools(self, secrets, shell=shell)
 
 
 class NotesOnce:

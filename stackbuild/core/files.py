@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all, and opening beneath a root."""
+"""Files that appear whole or not at all; opening beneath a root, and removing in a folder."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,3 +106,16 @@ def open_beneath(root: int, path: bytes | str, flags: int) -> int:
     finally:
         if here != root:
             os.close(here)
+
+
+def remove_at(folder: int, name: bytes) -> None:
+    """Remove what is at a name in the folder descriptor, a folder with all in it; nothing there is fine."""
+    try:
+        if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            import shutil  # not for the fast path
+
+            shutil.rmtree(name, dir_fd=folder)
+        else:
+            os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return

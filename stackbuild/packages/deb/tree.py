@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from stackbuild.core.errors import StepError
-from stackbuild.core.files import open_beneath
+from stackbuild.core.files import open_beneath, remove_at
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 
@@ -105,12 +104,7 @@ class Tree:
         except OSError:
             return
         try:
-            if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-                shutil.rmtree(name, dir_fd=folder)
-            else:
-                os.unlink(name, dir_fd=folder)
-        except FileNotFoundError:
-            return
+            remove_at(folder, name)
         finally:
             os.close(folder)
 

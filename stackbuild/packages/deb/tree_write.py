@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from stackbuild.core.files import remove_at
 from stackbuild.oci.tar_write import Entry
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -75,7 +75,7 @@ class TreeWriter:
         if entry.kind == "file":
             self._file(entry, above, name, content)
             return
-        self._clear(above, name)
+        remove_at(above, name)
         if entry.kind == "hardlink":
             folder, _, first = entry.target.rpartition(b"/")
             with TreeWriter._at(self._stack[0][1], folder) as source:
@@ -117,7 +117,7 @@ class TreeWriter:
         try:
             fd = os.open(name, _NEW, 0o600, dir_fd=above)
         except FileExistsError:
-            self._clear(above, name)
+            remove_at(above, name)
             fd = os.open(name, _NEW, 0o600, dir_fd=above)
         try:
             view = memoryview(content or b"")
@@ -132,17 +132,6 @@ class TreeWriter:
                 os.setxattr(fd, key, value)
         finally:
             os.close(fd)
-
-    @staticmethod
-    def _clear(above: int, name: bytes) -> None:
-        """Remove what is at a name, a whole directory too."""
-        try:
-            if stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
-                shutil.rmtree(name, dir_fd=above)
-            else:
-                os.unlink(name, dir_fd=above)
-        except FileNotFoundError:
-            return
 
     class _at:
         """A folder of the tree, opened component by component without following a link."""
