@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from stackbuild.core.errors import ResolutionError
+from stackbuild.packages.deb.multiarch import qualified
+from stackbuild.packages.deb.resolver import resolve_indexes
+from stackbuild.packages.ecosystem import Question
+from stackbuild.stack.request import parse_request
+from tests.machine import run
+from tests.packages.agreement import Answer, Apt, essential
 from tests.packages.debian import stanza
 from tests.packages.oracle import Change, Root, there
 
@@ -99,3 +110,38 @@ def test_what_cannot_be_is_told_in_the_users_words(tmp_path: Path) -> None:
         root.ours("tool:arm64")
     assert caught.value.why == "this image has amd64 and the foreign i386"
     assert caught.value.hints[-1].command == "dpkg --add-architecture arm64"
+
+
+@dataclass(frozen=True)
+class TwoArchitectures(Apt):
+    """apt over the host's archives with i386 as a foreign architecture."""
+
+    @property
+    def options(self) -> list[str]:
+        return [*super().options, "-o", "APT::Architecture=amd64", "-o", "APT::Architectures=amd64,i386"]
+
+    def qualified_answer(self, words: Sequence[str]) -> Answer | None:
+        """As answer(), with names such as libc6:i386."""
+        ran = run(["apt-get", *self.options, "--print-uris", "-qq", "-y", "install", *words], code=None)
+        files = [line.split()[1].split("_") for line in ran.out.splitlines() if line.startswith("'")]
+        found = frozenset((qualified(n, arch.split(".")[0], "amd64"), unquote(version)) for n, version, arch in files)
+        return None if ran.code else found
+
+
+@pytest.mark.whole
+def test_a_whole_distribution_of_two_architectures_is_answered_as_by_apt(tmp_path: Path) -> None:
+    apt = TwoArchitectures(tmp_path / "apt")
+    apt.make()
+    pairs = apt.pairs()
+    names = sorted({p.name for index, _ in pairs for p in index.all(None) if p.architecture == "i386"})
+    dice = random.Random(9)
+    drawn = [f"{name}:i386" for name in dice.sample(names, 25)]
+    drawn += [f"{a}:i386 {b}" for a, b in zip(dice.sample(names, 15), dice.sample(names, 15), strict=True)]
+    drawn += ["libc6:i386", "wine32", "wine wine32", "libgl1:i386 libgl1", "g++:i386", "perl:i386", "bash:i386 bash"]
+    for request in drawn:
+        question = Question(tuple(map(parse_request, request.split())), "amd64", "apt", foreign=("i386",))
+        ours: Answer | None = None
+        with suppress(ResolutionError):
+            found = [p.package for p in resolve_indexes(question, pairs).packages]
+            ours = frozenset((qualified(p.name, p.architecture, "amd64"), p.version) for p in found)
+        assert ours == apt.qualified_answer([*essential(pairs), *request.split()]), request

@@ -114,8 +114,13 @@ def _read(blocks: Iterable[bytes], good: re.Pattern[bytes], *, careful: bool = F
         mentions += map(fields.get, _MENTIONS, _NO_MENTIONS)
     if any(_CANONICAL.get(name.lower(), name) != name for name in written):  # "DEPENDS:": no other look is worth it
         return _read(blocks, good, careful=True)
-    text = b",".join(dict.fromkeys(mentions))  # a field that was seen before mentions nothing new
-    return Records(lines, names, list(dict.fromkeys(_NAMES.findall(text))), provides, base, skipped)
+    return Records(lines, names, _mentioned(mentions), provides, base, skipped)
+
+
+def _mentioned(fields: Iterable[bytes]) -> list[bytes]:
+    """The names in relation fields, in the order of the first time. A field or need seen before says nothing new."""
+    needs = dict.fromkeys(b",".join(dict.fromkeys(fields)).split(b","))
+    return list(dict.fromkeys(_NAMES.findall(b",".join(needs))))
 
 
 def _line(fields: dict[bytes, bytes]) -> bytes:
