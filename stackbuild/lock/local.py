@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # every build asks what its lock depends on: what only a lock
     from stackbuild.stack.stack import Stack
 
 
+_BUILD_IT = Hint("a package file has to be there before the packages are locked: build it first")
+
+
 def local_files(stack: Stack) -> dict[str, tuple[LocalFile, ...]]:
     """What the stack's requests name (its stages' are their own), by the request's name, in the order asked.
 
@@ -125,10 +128,10 @@ def _paths(stack: Stack, request: Request) -> list[str]:
             f"there is no {request.text}",
             where=where,
             why=error.strerror or "it is no folder",
-            hints=(Hint("a package file has to be there before the packages are locked: build it first"),),
+            hints=(_BUILD_IT,),
         ) from None
     if not names:
-        raise UsageError(f"there is no .deb in {request.text}", where=where)
+        raise UsageError(f"there is no .deb in {request.text}", where=where, hints=(_BUILD_IT,))
     return [os.path.normpath(f"{request.path}/{name}") for name in names]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from stackbuild.packages.fetch import Fetcher
 from stackbuild.stack.settle import settle
 from stackbuild.stack.stack import Stack
 from tests.archive import Archive, archive, stack_of
+from tests.packages.test_deb_fragment import ar, entry, tar
 
 PLATFORM = "linux/amd64"
 BOTH = '[image]\nplatforms = ["linux/amd64", "linux/arm64"]\n'
@@ -173,6 +175,20 @@ def test_what_cannot_be_used_is_an_error_at_its_line(
     where = found.value.where
     assert says in found.value.what and found.value.exit_code == code
     assert where is not None and where.file.endswith("stack.toml") and where.line == 7, where
+
+
+@pytest.mark.parametrize(
+    "control",
+    [b"Package: ../evil\nVersion: 1\nArchitecture: all\n", b"Package: a\nVersion: 1\x1b[2J\nArchitecture: all\n",
+     b"Package: a\nVersion: 1\n", b"\n\nPackage\n", b"Package: a\nVersion: 1\nArchitecture: al/l\n"],
+)  # fmt: skip
+def test_control_data_that_lies_is_refused(made: Archive, project: Path, fetcher: Fetcher, control: bytes) -> None:
+    packed = gzip.compress(tar([entry("./control", control)]))
+    members = [("debian-binary", b"2.0\n"), ("control.tar.gz", packed), ("data.tar", tar([]))]
+    (project / "evil.deb").write_bytes(ar(members))
+    with pytest.raises(UsageError, match=r"\./evil\.deb is not a sound Debian package") as found:
+        resolve(stack(made, project, "./evil.deb"), None, fetcher)
+    assert "no valid Package, Version and Architecture" in found.value.why
 
 
 def test_a_need_that_nothing_meets_is_explained_from_the_file(made: Archive, project: Path, fetcher: Fetcher) -> None:

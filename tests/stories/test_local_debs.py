@@ -44,9 +44,12 @@ def test_a_package_file_is_built_and_run_and_a_changed_one_makes_the_lock_stale(
     assert "shell 1.0" in stackbuild("tree").out
     assert "asked for as ./dist/tool_1.0_all.deb" in stackbuild("why", "shell").out
 
-    made.faults["/"] = "refuse"  # another time of the same bytes is the same: no step runs, nobody is asked
     bytes_ = deb.read_bytes()
     deb.unlink()
+    gone = stackbuild("why", "shell")  # from the lock alone
+    assert "└─ depends shell 1.0" in gone.out and "is stale" in gone.err
+    assert "there is no ./dist/tool_1.0_all.deb" in stackbuild("build", "--locked", code=2).err
+    made.faults["/"] = "refuse"  # another time of the same bytes is the same: no step runs, nobody is asked
     deb.write_bytes(bytes_)
     assert "up to date" in stackbuild("lock", "--check").out
     assert stackbuild("build", "--locked", "--fail-if-run").out == first

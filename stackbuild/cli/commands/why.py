@@ -33,7 +33,11 @@ def run(app: App, args: Namespace) -> None:
         raise UsageError(f"there is no {stack.lock_file.name} yet", hints=hints)
     below = {text: base.lock_file.read() for text, base in bases_of(app).items()}
     known = {text: one for text, one in below.items() if one is not None}
-    if not answers(lock, stack, known):
+    try:
+        fresh = answers(lock, stack, known)
+    except UsageError:  # a package file of the project is missing: what the lock holds can be told all the same
+        fresh = False
+    if not fresh:
         app.listener(Note(f"{stack.lock_file.name} is stale: the answer is about what it holds", "warning"))
     found = why(lock, args.package, _asked(stack), _below(app))
     app.show(replace(found, choices=_choices(app, stack, lock, found)))
