@@ -8,7 +8,7 @@ from stackbuild.cli.base_stack import sources_of
 from stackbuild.cli.network import fetcher
 from stackbuild.core.events import Note
 from stackbuild.lock.local import take as take_local
-from stackbuild.lock.sources import wanted
+from stackbuild.lock.sources import placed, wanted
 from stackbuild.lock.vendor import fill, take
 
 if TYPE_CHECKING:
@@ -72,5 +72,6 @@ class PackageFiles:
         package, part, stage = known
         if stage not in self._sources:
             stack = self._app.stack()
-            self._sources[stage] = sources_of(self._app, stack.stages[stage] if stage else stack)
+            sources = sources_of(self._app, stack.stages[stage] if stage else stack)
+            self._sources[stage] = placed(sources, fetch)
         return wanted(package, part, self._sources[stage], fetch)
