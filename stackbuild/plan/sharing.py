@@ -14,8 +14,9 @@ def shared(steps: Sequence[Step]) -> tuple[list[Step], dict[str, str]]:
     """The steps without those that are the same as another: same work on the same inputs, same id but for the stage
     and stack. And for each id of all steps the id of the step that does its work.
 
-    steps: each after all that it needs. What stays is an image's own step, else that of the first stage; the
-    others' readers read it instead. Files of two projects are never the same here, whatever is in them.
+    steps: each after all that it needs; what they need of others (a base stack's) is known by its id. What stays is
+    an image's own step, else that of the first stage; the others' readers read it instead. Files of two projects are
+    never the same here, whatever is in them.
     """
     same: dict[str, Digest] = {}
     kept: dict[Digest, str] = {}
@@ -28,8 +29,8 @@ def shared(steps: Sequence[Step]) -> tuple[list[Step], dict[str, str]]:
                     step.platform,
                     step.id.partition(":")[0] if _reads_the_project(step) else "",
                     step.params,
-                    {role: same[id] for role, id in step.needs.items()},
-                    [same[id] for id in step.tree],
+                    {role: same.get(id, id) for role, id in step.needs.items()},
+                    [same.get(id, id) for id in step.tree],
                 ]
             )
         )
@@ -37,7 +38,7 @@ def shared(steps: Sequence[Step]) -> tuple[list[Step], dict[str, str]]:
             kept[key] = step.id
 
     def name(id: str) -> str:
-        return kept[same[id]]
+        return kept[same[id]] if id in same else id
 
     names = {step.id: name(step.id) for step in steps}
     return [

@@ -129,6 +129,27 @@ def test_an_edit_of_the_base_runs_what_it_must_and_stops_where_the_bytes_are_the
     assert "base:copy/site" in stacks("explain", "base:site").out
 
 
+def test_bases_stand_on_bases_and_stages_have_their_own(stacks: Stackbuild, tmp_path: Path) -> None:
+    top = stacks.folder.parent / "top"
+    top.mkdir()
+    (top / "stack.toml").write_text(
+        '[stack]\nname = "top"\n[base]\nstack = "../app/stack.toml"\n'
+        '[[layer]]\nname = "got"\ncopy = [{ stage = "own", from = "/out", to = "/own" },'
+        ' { stage = "same", from = "/out", to = "/same" }]\n'
+        '[stages.own.base]\nstack = "../base"\n'
+        '[[stages.own.layer]]\nname = "out"\nrun = ["ls /srv > /out"]\n'
+        '[[stages.same.layer]]\nname = "out"\nrun = ["ls /srv > /out"]\n'
+    )
+    project = stacks.at(top)
+    digest = project("build", "--to", f"rootfs:{tmp_path}/root").out.strip()
+    assert (tmp_path / "root/own").read_text() == "index.html\n"
+    assert (tmp_path / "root/same").read_text() == "index.html\npage\n" and (tmp_path / "root/seen").exists()
+    assert "0 run, 0 depends" in stacks("plan").out, "the one in the middle was built on the way"
+    assert f"top {digest}" in stacks.at(top.parent)("build", "top", "base", "app").out
+    edit(stacks.folder.parent / "base/stack.toml", 'TZ = "UTC"', 'TZ = "CET"')
+    assert ran(project) == {"base:image", "app:image", "image"}, "what stands on what: settings go all the way up"
+
+
 def test_up_starts_it(stacks: Stackbuild) -> None:
     port = free_port()
     with open(stacks.folder / "stack.toml", "a") as file:
