@@ -32,6 +32,16 @@ def unknown(name: str, names: Collection[str], what: str, where: Origin | None) 
     return ResolutionError(f"there is no package {name}", where=where, why=what, hints=hints)
 
 
+def elsewhere(name: str, architecture: str, others: Sequence[str], what: str, where: Origin | None) -> ResolutionError:
+    """An index has the name, for other architectures alone."""
+    return ResolutionError(
+        f"there is no package {name} for {architecture}",
+        where=where,
+        why=f"{what}; it is there for {', '.join(others)}",
+        hints=(Hint("leave it out for this platform, or build for one that has it: image.platforms"),),
+    )
+
+
 def no_version(request: str, name: str, versions: Sequence[str], where: Origin | None) -> ResolutionError:
     """The name exists, no version of it is what was asked for."""
     return ResolutionError(
@@ -70,11 +80,21 @@ def pinned_away(
         f"no version of {package.name} may be installed for `{request}`",
         where=where,
         why=f"{package} is pinned to {priority}" + (f" by {pin}" if pin is not None else ""),
-        hints=(
-            Hint(f"ask for the version itself: `{package.name}={package.version}`"),
-            Hint(f'or raise it: [packages.pin] "{package.name}" = {{ version = "{package.version}", priority = 500 }}'),
-        ),
+        hints=raise_pin(package),
     )
+
+
+def raise_pin(package: Package) -> tuple[Hint, ...]:
+    """What mends a pin that forbids a version."""
+    return (
+        Hint(f"ask for the version itself: `{package.name}={package.version}`"),
+        Hint(f'or raise it: [packages.pin] "{package.name}" = {{ version = "{package.version}", priority = 500 }}'),
+    )
+
+
+def unhold(name: str) -> Hint:
+    """What mends a hold of the base image."""
+    return Hint("leave it as it is, or take the hold away in the base image", f"apt-mark unhold {name}")
 
 
 def held_back(request: str, package: Package, versions: Sequence[str], where: Origin | None) -> ResolutionError:
@@ -85,7 +105,7 @@ def held_back(request: str, package: Package, versions: Sequence[str], where: Or
         where=where,
         why=f"`{request}` needs another version; there {'is' if len(others) == 1 else 'are'} "
         f"{', '.join(others[:8]) or 'none'}, and dpkg's status says hold",
-        hints=(Hint("leave it as it is, or take the hold away in the base image", f"apt-mark unhold {package.name}"),),
+        hints=(unhold(package.name),),
     )
 
 
@@ -95,8 +115,12 @@ def unsolvable(
     asked: Mapping[str, str],
     versions_of: Callable[[str], Sequence[str]],
     where: Origin | None,
+    mend: Callable[[str], Sequence[Hint]] = lambda name: (),
 ) -> ResolutionError:
-    """A contradiction as a chain. asked: text of a dependency -> the user's word for it, in order."""
+    """A contradiction as a chain. asked: text of a dependency -> the user's word for it, in order.
+
+    versions_of: the versions that there are of a name, and why one was not to be had; mend: what would help there.
+    """
     lines = _chain(clashes, items, asked)
     if len(lines) > LONGEST:
         lines = [*lines[: LONGEST // 2], f"… {len(lines) - LONGEST} steps more …", *lines[-(LONGEST // 2) :]]
@@ -107,7 +131,7 @@ def unsolvable(
         else f"{(users or ['the request'])[0]} cannot be installed",
         where=where,
         why="; ".join(lines),
-        hints=tuple(_hints(clashes, users, versions_of)),
+        hints=tuple(_hints(clashes, users, versions_of, mend)),
     )
 
 
@@ -158,7 +182,12 @@ def _break(clash: Clash) -> str:
     return f"{clash.package} conflicts with {clash.other}"
 
 
-def _hints(clashes: Sequence[Clash], users: Sequence[str], versions_of: Callable[[str], Sequence[str]]) -> list[Hint]:
+def _hints(
+    clashes: Sequence[Clash],
+    users: Sequence[str],
+    versions_of: Callable[[str], Sequence[str]],
+    mend: Callable[[str], Sequence[Hint]],
+) -> list[Hint]:
     hints = []
     for clash in clashes:
         if clash.kind == "nothing provides":
@@ -166,6 +195,7 @@ def _hints(clashes: Sequence[Clash], users: Sequence[str], versions_of: Callable
             versions = versions_of(name)
             if versions:
                 hints.append(Hint(f"of {name} there {'is' if len(versions) == 1 else 'are'} {', '.join(versions[:5])}"))
+                hints += mend(name)
             else:
                 hints.append(Hint(f"no source has {name}: add the suite, component or source that does"))
     if len(users) > 1:

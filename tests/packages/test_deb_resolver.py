@@ -211,9 +211,26 @@ def test_a_need_that_only_backports_meet_says_what_to_ask_for() -> None:
 def test_an_architecture_and_a_suite_that_are_missing_say_where_they_are_named() -> None:
     error = refusal([stanza("app")], "app:arm64")
     assert error.why == "this image has amd64 and no foreign architecture" and "image.platforms" in error.hints[0].text
+    error = refusal([stanza("app", architecture="arm64")], "app")  # a flat archive lists all of them
+    assert error.what == "there is no package app for amd64" and error.why.endswith("it is there for arm64")
+    assert "image.platforms" in error.hints[0].text
     error = refusal([stanza("app")], "app/sid")
     assert error.what == "no source has the suite sid of `app/sid`" and error.why == "there are stable"
     assert "[[packages.source]]" in error.hints[0].text
+
+
+def test_a_suite_without_the_package_says_which_has_it() -> None:
+    error = refusal([stanza("app")], "app/backports", backports=[stanza("other")])
+    assert error.what == "backports has no package app" and error.why == "it is in stable"
+    assert error.hints[0].text == "ask for `app`, or for another suite that has it"
+
+
+def test_a_held_package_deep_in_the_graph_says_how_to_let_it_go() -> None:
+    packages = [stanza("libc6", "2.36"), stanza("mid", depends="libc6 (>= 2.36)"), stanza("app", depends="mid")]
+    error = refusal(packages, "app", variant="", status=STATUS.replace("install ok", "hold ok", 1))
+    assert "mid 1 needs libc6 (>= 2.36), and nothing can provide it" in error.why
+    assert error.hints[0].text == "of libc6 there are 2.36 (forbidden by that hold), 2.30 (held by the base image)"
+    assert error.hints[1].command == "apt-mark unhold libc6"
 
 
 def test_several_providers_of_a_virtual_name_are_listed_and_the_usual_one_is_named() -> None:

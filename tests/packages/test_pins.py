@@ -101,6 +101,13 @@ def test_what_a_pin_forbids_is_told_with_the_pin(tmp_path: Path) -> None:
     first, second = (hint.text for hint in caught.value.hints)
     assert "`web=" in first and '[packages.pin] "web"' in second and "priority = 500" in second
     assert root.ours(first.partition("`")[2].rstrip("`")).comes, "what the hint says mends it"
+    suites = {("stable", "main"): [stanza("site", depends="web (>= 1)"), stanza("web", "1.2")]}
+    deep = Root(tmp_path / "deep", suites, STATUS, PINS["never"]).make()
+    with pytest.raises(ResolutionError) as caught:
+        deep.ours("site")
+    texts = [hint.text for hint in caught.value.hints]
+    assert texts[:2] == ["of web there is 1.2 (pinned to -1)", "ask for the version itself: `web=1.2`"]
+    assert deep.ours("site", "web=1.2").comes == {"site": "1", "web": "1.2"}
 
 
 def test_a_hold_is_named_where_it_is_in_the_way(tmp_path: Path) -> None:

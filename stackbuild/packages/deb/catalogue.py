@@ -119,6 +119,11 @@ class Catalogue:
                 return package
         return there
 
+    def elsewhere(self, name: str) -> list[str]:
+        """The architectures that an index has the package for, the own one and foreign ones aside."""
+        known = {self.architecture, "all", *self.architectures.foreign}
+        return sorted({a for index, _ in self._indexes for a in index.architectures_of(name)} - known)
+
     def origins(self, package: Package) -> Sequence[Archive]:
         """The archives that have this version."""
         return self._origins.get(package.key, ())

@@ -152,6 +152,9 @@ class View:
         found = [*self._index.packages(short, archive), *self._index.providers(short, archive)]
         return [p for p in map(self._architectures.package, found) if p.name != name]
 
+    def architectures_of(self, name: str) -> set[str]:
+        return {package.architecture for package in self._index.packages(name, None)}
+
     def names(self) -> list[str]:
         return self._index.names()
 

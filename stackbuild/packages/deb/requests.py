@@ -17,7 +17,7 @@ from stackbuild.packages.deb.universe import needs_of
 from stackbuild.packages.deb.version import order
 from stackbuild.packages.local import PROJECT
 from stackbuild.packages.package import Package
-from stackbuild.packages.problems import held_back, no_version, pinned_away, several, unknown
+from stackbuild.packages.problems import elsewhere, held_back, no_version, pinned_away, several, unknown
 from stackbuild.stack.request import Request, Term
 
 NO_FOREIGN = "no foreign architecture"
@@ -226,7 +226,8 @@ def _of_suite(catalogue: Catalogue, term: Term, text: str, versions: Sequence[Pa
         raise held_back(text, stays, [p.version for p in catalogue.every(term.name)], where)
     if not found:
         why = f"it is in {', '.join(dict.fromkeys(p.archive.codename for p in versions if p.archive))}"
-        raise ResolutionError(f"{term.suite} has no package {term.name}", where=where, why=why)
+        hints = (Hint(f"ask for `{term.name}`, or for another suite that has it"),)
+        raise ResolutionError(f"{term.suite} has no package {term.name}", where=where, why=why, hints=hints)
     _choose_with_needs(catalogue, found[0], archives)
     return found[0]
 
@@ -257,12 +258,20 @@ def _virtual(catalogue: Catalogue, term: Term, text: str, where: Origin) -> Pack
     relation = Relation(term.name, "", term.relation, term.version)
     providers = {p.name: p for p in catalogue.providers(term.name) if catalogue.candidate(p.name) is p}
     if not providers:
-        raise unknown(term.name, catalogue.names(), f"asked for as `{text}`", where)
+        raise _unknown(catalogue, term.name, text, where)
     if term.relation:
         providers = {n: p for n, p in providers.items() if satisfied_by(relation, p, catalogue.architecture)}
     if len(providers) != 1:
         raise several(text, term.name, sorted(providers.values(), key=lambda p: p.name), _defaults(providers), where)
     return next(iter(providers.values()))
+
+
+def _unknown(catalogue: Catalogue, name: str, text: str, where: Origin) -> ResolutionError:
+    """Nothing has the name, or only other architectures do."""
+    what, others = f"asked for as `{text}`", catalogue.elsewhere(name)
+    if others:
+        return elsewhere(name, catalogue.architecture, others, what, where)
+    return unknown(name, catalogue.names(), what, where)
 
 
 def _defaults(providers: Mapping[str, Package]) -> dict[str, str]:
@@ -280,6 +289,6 @@ def _forbid(catalogue: Catalogue, request: Request, wanted: set[str]) -> set[str
     name = _named(catalogue, request.terms[0], request.text).name
     if not catalogue.versions(name):
         if not catalogue.providers(name):
-            raise unknown(name, catalogue.names(), f"asked for as `{request.text}`", _where(request))
+            raise _unknown(catalogue, name, request.text, _where(request))
         return set()
     return set() if name in wanted else {name}

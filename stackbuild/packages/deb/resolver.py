@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from stackbuild.core.errors import Hint
 from stackbuild.core.origin import Origin
 from stackbuild.packages.deb.base import Base, first, upgradable
 from stackbuild.packages.deb.catalogue import Catalogue, satisfied_by
@@ -24,7 +25,7 @@ from stackbuild.packages.ecosystem import Question, Resolution, Resolved
 from stackbuild.packages.index import Index
 from stackbuild.packages.local import PROJECT
 from stackbuild.packages.package import Archive, Package
-from stackbuild.packages.problems import unsolvable
+from stackbuild.packages.problems import raise_pin, unhold, unsolvable
 from stackbuild.packages.solve import Solution, solve
 from stackbuild.packages.source import Source
 
@@ -141,7 +142,16 @@ def _completed(catalogue: Catalogue, asked: Asked, walk: Walk, base: Base) -> li
         texts,
         lambda name: [p.version + _remark(p, catalogue, asked) for p in catalogue.every(name)],
         Origin("project", "", 0, ("packages", "install")),
+        lambda name: _mend(name, catalogue),
     )
+
+
+def _mend(name: str, catalogue: Catalogue) -> Sequence[Hint]:
+    """What would make a version that exists one to be had."""
+    if catalogue.held(name) is not None:
+        return (unhold(name),)
+    versions = catalogue.every(name)
+    return raise_pin(versions[0]) if versions and catalogue.pin(versions[0]) <= 0 else ()
 
 
 def _remark(package: Package, catalogue: Catalogue, asked: Asked) -> str:
