@@ -19,6 +19,7 @@ from stackbuild.core import paths, stamps
 if TYPE_CHECKING:
     from stackbuild.cli.sending import Sending
     from stackbuild.run.container import Container
+    from stackbuild.run.spawn import Spawned
 
 ONCE = (
     "secret",
@@ -156,23 +157,36 @@ def spec_digest(container: Container) -> str:
 
 
 def _up(args: Namespace, environ: Mapping[str, str], container: Container) -> int | None:
-    from stackbuild.cli.progress import make_plain
     from stackbuild.run.container import ALIVE
 
     running = container.state().status in ALIVE
     if os.geteuid() != 0 and not (running and args.detach):
         return None  # the caller enters the user namespace first, and asks again in there
+    if running:
+        return _attach_or_leave(args, environ, container, None)
+    from stackbuild.run.spawn import spawned
+
+    with spawned() as supervisor:  # it gets ready meanwhile
+        return _attach_or_leave(args, environ, container, supervisor)
+
+
+def _attach_or_leave(
+    args: Namespace, environ: Mapping[str, str], container: Container, supervisor: Spawned | None
+) -> int | None:
+    """Start it if there is a supervisor for it; then as --detach and --wait say."""
+    from stackbuild.cli.progress import make_plain
+
     listener = make_plain(args.progress, quiet=args.quiet, verbose=args.verbose)
     from stackbuild.cli.reaching import attach_to, tell_where
     from stackbuild.run.asked import Asked
     from stackbuild.run.watch import wait_healthy
 
-    how = "unchanged" if running else "started"
+    how = "started" if supervisor else "unchanged"
     with nullcontext() if args.detach else Asked() as asked:
-        if not running:
+        if supervisor:
             from stackbuild.run.lifecycle import start_again
 
-            start_again(container, store_of(args, environ), listener)
+            start_again(container, store_of(args, environ), listener, supervisor)
         if not args.detach:
             return attach_to(container, how, listener, asked)
     if args.wait:

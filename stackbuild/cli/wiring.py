@@ -212,9 +212,9 @@ class App:
 
     def supervisor(self) -> Spawned:
         """The one that this command has begun with, else a new one; it gets ready while a container is made."""
-        from stackbuild.run.spawn import Spawned
+        from stackbuild.run.spawn import spawned
 
-        return self._supervisor or self.ending.enter_context(Spawned())
+        return self._supervisor or self.ending.enter_context(spawned())
 
     @cached_property
     def lock_file(self) -> LockFile:

@@ -16,7 +16,7 @@ from stackbuild.core.files import host_error, write_file
 from stackbuild.core.paths import StorePaths, ensure
 from stackbuild.run.container import ALIVE, Container, Launch, State, containers, start_time
 from stackbuild.run.runtimes.table import choose, find_programs, runtime
-from stackbuild.run.spawn import Spawned
+from stackbuild.run.spawn import Spawned, spawned
 from stackbuild.run.spec import RuntimeSpec
 from stackbuild.store.locks import lock
 
@@ -43,12 +43,12 @@ def up(spec: RuntimeSpec, lowers: Sequence[Path], paths: StorePaths, listener: L
         if container.exists and _same(container, spec, lowers):
             if container.state().status in ALIVE:
                 return Started(container, "unchanged")
-            with _spawned() as supervisor:
+            with spawned() as supervisor:
                 _reap(container)
                 _spawn(container, listener, supervisor)
             return Started(container, "started")
         how: How = "replaced" if container.exists else "created"
-        with _spawned() as supervisor:
+        with spawned() as supervisor:
             _remove(container)
             _create(container, spec, lowers, paths)
             _spawn(container, listener, supervisor)
@@ -82,13 +82,14 @@ def start(
     return container
 
 
-def start_again(container: Container, paths: StorePaths, listener: Listener = nobody) -> None:
-    """Start a stopped container from what is stored of it; nothing if it runs."""
-    with held(paths, container.name):
+def start_again(
+    container: Container, paths: StorePaths, listener: Listener = nobody, supervisor: Spawned | None = None
+) -> None:
+    """Start a stopped container from what is stored of it; nothing if it runs. supervisor: one without a container."""
+    with supervisor or spawned() as supervisor, held(paths, container.name):
         if container.state().status not in ALIVE:
-            with _spawned() as supervisor:
-                _reap(container)
-                _spawn(container, listener, supervisor)
+            _reap(container)
+            _spawn(container, listener, supervisor)
 
 
 def _create(container: Container, spec: RuntimeSpec, lowers: Sequence[Path], paths: StorePaths) -> None:
@@ -115,13 +116,6 @@ def _create(container: Container, spec: RuntimeSpec, lowers: Sequence[Path], pat
     write_file(container.path("launch.json"), launch.to_json())
     container.write_state(State())
     write_file(container.path("spec.json"), spec.to_json(), mode=0o600)
-
-
-def _spawned() -> Spawned:
-    try:
-        return Spawned()
-    except OSError as error:
-        raise HostError("cannot start the container's supervisor", why=str(error)) from error
 
 
 def _spawn(container: Container, listener: Listener, supervisor: Spawned, stdin: bool = False) -> None:

@@ -98,6 +98,16 @@ class Spawned:
             os.close(pidfd)
 
 
+def spawned() -> Spawned:
+    """A supervisor that has no container yet. Raises HostError."""
+    try:
+        return Spawned()
+    except OSError as error:
+        from stackbuild.core.errors import HostError
+
+        raise HostError("cannot start the container's supervisor", why=str(error)) from error
+
+
 def _read(ready: int, seconds: float) -> bytes:
     """What a supervisor says, as far as it comes in this time."""
     import select

@@ -72,7 +72,7 @@ class Supervisor:
         self.box, self.spec, self.helper = prepared.box, prepared.box.spec, prepared.helper
         Forwarder(self.loop, prepared.listening)
         ports = tuple(port for port, _ in prepared.listening) or self.spec.ports
-        self.update(ports=ports, notes=self.state.notes + prepared.notes)
+        self.state = self.state._replace(ports=ports, notes=self.state.notes + prepared.notes)  # told when it runs
         self._answers = Answers(self, self.container.folder)
 
     def start(self) -> None:
@@ -292,6 +292,9 @@ def main() -> None:
     for fd in (ORDER, READY):
         os.set_inheritable(fd, False)
     os.umask(0o022)
+    import stackbuild.run.runtimes.bwrap
+    import stackbuild.run.runtimes.pause  # noqa: F401  # most containers are started by these, and there is time now
+
     with open(ORDER, "rb") as pipe:
         order = pipe.read()
     if order:
