@@ -221,6 +221,8 @@ def test_words() -> None:
     assert full_name("localhost:5000/a") == "localhost:5000/a"
     plain = take_apart("apt-get update && apt-get -y install a b && echo 'c && d'", packages=True)
     assert (plain.requests, plain.lines) == (("a", "b"), ("echo 'c && d'",))
+    for path in ("./a.deb", "debs/a.deb", "/tmp/a.deb"):  # in the image, not in the project
+        assert take_apart(f"apt-get install -y {path}", packages=True).lines == (f"apt-get install -y {path}",)
     assert take_apart("apt-get install -y $X && echo", packages=True).lines == ("apt-get install -y $X && echo",)
 
 

@@ -158,7 +158,9 @@ def _installed(command: str) -> tuple[list[str], bool] | None:
         else:
             names.append(word.strip("'\""))
     requests = [f"{name}/{suite}" if suite and "=" not in name and "/" not in name else name for name in names]
-    if any(re.search(r"[$*?]", name.partition("=")[0]) or name.startswith((".", "/")) for name in names):
+    if any(re.search(r"[$*?]", name.partition("=")[0]) for name in names):
+        return None
+    if any(name.startswith((".", "/")) or name.endswith(".deb") for name in names):  # a file of the image
         return None
     try:
         for request in requests:
