@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stackbuild.cli.output import show
 from stackbuild.core.events import ContainerStateChanged, Event, Listener, Note
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from stackbuild.run.container import Container
 
 
-@dataclass(frozen=True)
-class Reachable:
+class Reachable(NamedTuple):
     """What `up -d` prints."""
 
     name: str

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class Built:
+class Built(NamedTuple):
     """What `build` prints: one line a person or a script can use."""
 
     name: str
@@ -22,8 +20,7 @@ class Built:
         return {"v": 1, "name": self.name, "digest": self.digest, "size": self.size, "sent": list(self.sent)}
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(NamedTuple):
     """What `push` prints."""
 
     name: str
@@ -37,8 +34,7 @@ class Sent:
         return {"v": 1, "name": self.name, "digest": self.digest, "places": list(self.places)}
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(NamedTuple):
     """What an earlier run of the same command printed: it still holds."""
 
     text: str

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stackbuild.core.errors import Hint, UsageError
+from stackbuild.core.values import plain
 
 if TYPE_CHECKING:
     from stackbuild.core.origin import Origin
     from stackbuild.stack.stack import Stack
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(NamedTuple):
     """A table of `[registries]`, as stack/image_tables.py has it."""
 
     mirror: str | None
@@ -23,8 +22,7 @@ class Host:
     credential_helper: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(NamedTuple):
     """name: of the stack. to: `push.to`. caches: the remote caches that are written to and read from."""
 
     name: str
@@ -45,7 +43,8 @@ class Sending:
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "registries": {host: asdict(table) for host, table in self.registries.items()}}
+        tree: dict[str, Any] = plain(self)
+        return tree
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Sending:
