@@ -66,7 +66,7 @@ def _main(words: list[str], supervisor: Spawned | None) -> int:
 
     args: Namespace | None = None
     try:
-        from stackbuild.cli.options import IN_NAMESPACE, STAMPED, command_module, enter_directory, parse
+        from stackbuild.cli.options import STAMPED, command_module, enter_directory, parse
 
         args = parse(words)
         start = os.getcwd()
@@ -77,7 +77,7 @@ def _main(words: list[str], supervisor: Spawned | None) -> int:
             done = fast.run(args, os.environ)
             if done is not None:
                 return done
-        if args.command in IN_NAMESPACE and os.geteuid() != 0:
+        if os.geteuid() != 0 and _needs_namespace(args.command):
             from stackbuild.host.userns import reenter_if_needed
 
             os.chdir(start)  # the same command line is read again in there
@@ -95,6 +95,17 @@ def _main(words: list[str], supervisor: Spawned | None) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+
+
+def _needs_namespace(command: str) -> bool:
+    """Whether an ordinary user's command is to run in a user namespace."""
+    from stackbuild.cli.options import FOR_A_BASE, IN_NAMESPACE
+
+    if command not in FOR_A_BASE:
+        return command in IN_NAMESPACE
+    from stackbuild.host.userns import missing
+
+    return missing() is None
 
 
 def fail(error: StackError, args: Namespace | None) -> int:

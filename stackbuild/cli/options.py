@@ -43,9 +43,10 @@ COMMANDS = {
     "init": "write a stack.toml that works",
     "schema": "the JSON Schema of stack.toml or recipe.toml, for editors",
 }
-IN_NAMESPACE = frozenset(("up", "build", "run", "exec", "shell", "push", "stop", "restart", "down", "cache"))
+IN_NAMESPACE = frozenset(("up", "build", "plan", "explain", "run", "exec", "push", "stop", "restart", "down", "cache"))
 """Commands that own or enter other users' files: an ordinary user runs them in a user namespace."""
-
+FOR_A_BASE = frozenset(("lock", "why", "outdated"))
+"""Commands that do so on a base image only: where there can be no user namespace, they do without for other stacks."""
 
 STAMPED = frozenset(("build", "plan", "up", "lock"))
 """Commands that have nothing to do if nothing that the last run read has changed (cli/fast.py)."""
