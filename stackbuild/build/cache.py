@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from stackbuild.build.entries import entry_blobs
@@ -71,7 +70,7 @@ class StepCache:
 
     def note(self, step: Step, inputs: Inputs, seconds: float) -> None:
         """Remember what was hashed for the next *why*, and how long it took."""
-        self._history.put(self._name(step), canonical({"inputs": asdict(inputs), "seconds": seconds}))
+        self._history.put(self._name(step), canonical({"inputs": inputs.plain, "seconds": seconds}))
 
     def last(self, step: Step) -> Inputs | None:
         """What was hashed when this step of this stack was last done."""

@@ -53,7 +53,7 @@ class History:
         known = set(before[0].keys.values()) if before else set()
         for id, key in keys.items():
             if key not in known:
-                self._inputs.put(key, canonical(asdict(forecast.outlooks[id].inputs)))
+                self._inputs.put(key, canonical(forecast.outlooks[id].inputs.plain))
         made = [PastBuild(time.time(), keys, dict(ran), digest), *before][:KEPT]
         self._builds.put(self._stack, canonical([asdict(one) for one in made]))
 

@@ -54,6 +54,12 @@ def layer_results(layers: Sequence[dict[str, Any]], of_base: int) -> tuple[Actio
     return tuple(found)
 
 
+def _lost(diff_id: Digest, into: Path) -> None:
+    raise HostError(
+        f"the store lost the tree {diff_id}", why="it was there a moment ago; was the store pruned by hand?"
+    )
+
+
 class LayerFolders:
     """Gives the unpacked folder of each layer, for one form of whiteouts ("overlay" or "chroot")."""
 
@@ -69,6 +75,9 @@ class LayerFolders:
                 chain = Digest(result.facts["chain_id"])
                 folders.append((chain, self._trees.ensure(chain, "flat", partial(self._flatten, result))))
                 continue
+            if not result.outputs and "diff_id" in result.facts and not result.facts.get("empty"):
+                diff_id = Digest(result.facts["diff_id"])  # its layer is still being made of the very folder
+                folders.append((diff_id, self._trees.ensure(diff_id, self.form, partial(_lost, diff_id))))
             for blob, diff_id, _ in layer_blobs(result):
                 make = partial(self._unpack, blob, diff_id)
                 folders.append((diff_id, self._trees.ensure(diff_id, self.form, make)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from stackbuild.build.cache import StepCache
+from stackbuild.build.head_start import HeadStart
 from stackbuild.build.images import LayerFolders
 from stackbuild.build.output import Lines
 from stackbuild.build.slots import Resources
@@ -50,8 +52,11 @@ class Scheduler:
         self._results: dict[str, ActionResult] = {}
         self._errors: dict[str, StackError] = {}
         self._expected: dict[str, float] = {}
+        self._ahead = HeadStart()
+        self._new: dict[str, bool] = {}
+        self._to_keep: dict[str, tuple[Outlook, ActionResult]] = {}
         self.ran: dict[str, float] = {}
-        """Seconds of each step that ran (was not found by its content)."""
+        """Seconds of each step that ran (was not found by its content), to when its tree was there."""
 
     def build(self, forecast: Forecast, failed: dict[str, StackError] | None = None) -> Mapping[str, ActionResult]:
         """Do all that is needed; returns the results of all steps that are needed or cached.
@@ -86,18 +91,23 @@ class Scheduler:
         running: dict[Future[ActionResult], str] = {}
         limits, slots = self._resources, self._resources.slots
         self._weight = longest_ways(self._plan, lambda step: self._expected.get(step.id, 0.0))
-        with ThreadPoolExecutor(limits.jobs) as work, ThreadPoolExecutor(limits.downloads) as downloads:
+        threads = limits.jobs + len(waiting)  # the slots say how many work; steps that rest keep their threads
+        with ThreadPoolExecutor(threads) as work, ThreadPoolExecutor(limits.downloads) as downloads:
             try:
                 while waiting or running:
-                    refused = self._start_ready(waiting, running, work, downloads)
+                    refused = self._start_ready(waiting, running, work, downloads) or self._wake()
                     if not running:
                         break  # the rest needs what failed
-                    done, _ = wait(running, slots.poll if refused else None, FIRST_COMPLETED)
-                    for future in done:
+                    watched: list[Future[Any]] = [*running, self._ahead.bell]
+                    done, _ = wait(watched, slots.poll if refused else None, FIRST_COMPLETED)
+                    for _ in self._ahead.hear():
+                        slots.give()
+                    for future in done & running.keys():
                         id = running.pop(future)
                         if self._plan.steps[id].kind != "fetch":
                             slots.give()
                         self._collect(id, future)
+                    self._keep_late()
                     if self._errors and not self._keep_going:
                         raise next(iter(self._errors.values()))
             except BaseException:
@@ -106,8 +116,12 @@ class Scheduler:
                 self._tools.executor.cancel()
                 raise
             finally:
+                for _ in self._ahead.hear():
+                    slots.give()
+                resting = self._ahead.resting
+                self._ahead.end()
                 for id in running.values():
-                    if self._plan.steps[id].kind != "fetch":
+                    if self._plan.steps[id].kind != "fetch" and id not in resting:
                         slots.give()
 
     def _start_ready(
@@ -120,7 +134,7 @@ class Scheduler:
         """Downloads start at once; of the rest what the resources allow, the longest way to the goal first.
 
         Returns whether a processor was refused to a step that is ready."""
-        ready = [o for o in waiting.values() if all(before in self._results for before in o.step.after)]
+        ready = [outlook for outlook in waiting.values() if self._is_ready(outlook.step)]
         sandboxes = self._resources.sandboxes - sum(self._plan.steps[id].kind in SANDBOXED for id in running.values())
         for outlook in sorted(ready, key=lambda o: -self._weight[o.step.id]):
             id, kind = outlook.step.id, outlook.step.kind
@@ -136,6 +150,38 @@ class Scheduler:
             del waiting[id]
         return False
 
+    def _is_ready(self, step: Step) -> bool:
+        """Whether all that it needs is there; of a tree that is not yet packed, nobody knows the digest: it is enough
+        for a step that reads nothing but trees, and was never done before, so that no earlier result can be found."""
+        late = [before for before in step.after if before not in self._results]
+        if not late:
+            return True
+        if step.kind not in SANDBOXED or any(id not in self._ahead.trees or id in step.needs.values() for id in late):
+            return False
+        if step.id not in self._new:
+            self._new[step.id] = self._again or self._tools.cache.last(step) is None
+        return self._new[step.id]
+
+    def _wake(self) -> bool:
+        """Give processors that are free to steps that rest. Returns whether one was refused."""
+        for id in sorted(self._ahead.resting, key=lambda id: -self._weight[id]):
+            if not self._resources.slots.take():
+                return True
+            self._ahead.go_on(id)
+        return False
+
+    def _keep_late(self) -> None:
+        """Keep the results whose keys can be told now: all that their steps read is packed."""
+        for id, (outlook, result) in list(self._to_keep.items()):
+            if all(before in self._results for before in outlook.step.after):
+                del self._to_keep[id]
+                self._keep(outlook, result)
+
+    def _keep(self, outlook: Outlook, result: ActionResult) -> None:
+        step, kind = outlook.step, self._tools.kinds[outlook.step.kind]
+        inputs = kind.inputs(step, {id: self._results[id].digest for id in step.after})
+        self._tools.cache.keep(step, outlook.plan_key, inputs.key, outlook.inputs, result)
+
     def _collect(self, id: str, future: Future[ActionResult]) -> None:
         try:
             self._results[id] = future.result()
@@ -149,22 +195,27 @@ class Scheduler:
         """Look up by content, else do it; keep the result. Runs in a pool's thread."""
         step, tools = outlook.step, self._tools
         kind = tools.kinds[step.kind]
-        before = {id: self._results[id] for id in step.after}
-        inputs = kind.inputs(step, {id: result.digest for id, result in before.items()})
-        started = time.monotonic()
-        result = None if self._again or not step.after else tools.cache.lookup(step, inputs.key)
+        late = [id for id in step.after if id not in self._results]
+        before = {id: self._ahead.trees[id] if id in late else self._results[id] for id in step.after}
+        started, result = time.monotonic(), None
+        if not late and not self._again and step.after:
+            inputs = kind.inputs(step, {id: result.digest for id, result in before.items()})
+            result = tools.cache.lookup(step, inputs.key)
         cached = result is not None
         if result is None:
             tools.listener(StepStarted(step.id, tools.why(outlook), self._expected.get(step.id)))
             result = self._do(step, kind, before)
-        if not cached:
-            self.ran[step.id] = time.monotonic() - started
-        tools.cache.keep(step, outlook.plan_key, inputs.key, outlook.inputs, result)
+            result = replace(result, seconds=result.seconds - self._ahead.rested(step.id))
+            self.ran.setdefault(step.id, time.monotonic() - started)
+        if late:
+            self._to_keep[step.id] = (outlook, result)
+        else:
+            self._keep(outlook, result)
         tools.listener(StepFinished(step.id, cached, time.monotonic() - started))
         return result
 
     def _do(self, step: Step, kind: StepKind, before: Mapping[str, ActionResult]) -> ActionResult:
-        tools = self._tools
+        tools, started = self._tools, time.monotonic()
         if isinstance(kind, LocalKind):
             return kind.perform(step, before)
         assert isinstance(kind, ActionKind), kind.name
@@ -181,6 +232,11 @@ class Scheduler:
             secrets={name: tools.secrets[name] for name in action.needs.secrets},
             caches={target: tools.cache_folder(target) for target in action.needs.caches},
         )
+
+        def ahead(facts: Mapping[str, Any]) -> None:
+            self.ran[step.id] = time.monotonic() - started
+            self._ahead.rest(step.id, facts)
+
         lines = Lines(step.id, tools.listener)
         failed = tools.failed
         try:
@@ -190,6 +246,7 @@ class Scheduler:
                 in_process=kind.in_process,
                 output=lines.write,
                 failed=None if failed is None else lambda act, room: failed(step, act, room),
+                ahead=ahead,
             )
         except StackError as error:
             if error.where is None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from stackbuild.core.action import Action, Blob, Needs, Room, canonical
+from stackbuild.core.action import Action, Ahead, Blob, Needs, Room, canonical
 from stackbuild.core.digest import Digest, digest_of_file
 from stackbuild.core.errors import Hint, HostError, StackError, StepError
 from stackbuild.core.files import host_error
@@ -46,6 +46,7 @@ def encode(action: Action, room: Room) -> bytes:
                 "out": str(room.out),
                 "scratch": str(room.scratch),
                 "sandbox": room.sandbox,
+                "ahead": room.ahead is not None,
                 "secrets": {name: str(path) for name, path in room.secrets.items()},
                 "caches": {name: str(path) for name, path in room.caches.items()},
             },
@@ -53,8 +54,8 @@ def encode(action: Action, room: Room) -> bytes:
     )
 
 
-def decode(data: bytes, output: Callable[[bytes], None]) -> tuple[Action, Room]:
-    """The reverse of `encode`."""
+def decode(data: bytes, output: Callable[[bytes], None], ahead: Ahead | None = None) -> tuple[Action, Room]:
+    """The reverse of `encode`. ahead: `Room.ahead`, if the one that was encoded had one."""
     tree = json.loads(data)
     act, room = tree["action"], tree["room"]
     needs = act["needs"]
@@ -75,6 +76,7 @@ def decode(data: bytes, output: Callable[[bytes], None]) -> tuple[Action, Room]:
         secrets=_paths(room["secrets"]),
         caches=_paths(room["caches"]),
         output=output,
+        ahead=ahead if room["ahead"] else None,
     )
 
 
@@ -127,10 +129,19 @@ def main() -> int:
     return run(Path(sys.argv[1]))
 
 
-def run(request: Path) -> int:
-    """Do the action in the file; beside it `result.json` or, for an expected failure, `error.json`. An exit code."""
+def run(request: Path, wait: Callable[[], None] | None = None) -> int:
+    """Do the action in the file; beside it `result.json` or, for an expected failure, `error.json`. An exit code.
+
+    wait: says that `ahead.json` is there, and returns when the rest may go on; None: nobody is told.
+    """
+
+    def ahead(facts: Mapping[str, Any]) -> None:
+        if wait is not None:
+            request.with_name("ahead.json").write_bytes(canonical(facts))
+            wait()
+
     try:
-        action, room = decode(request.read_bytes(), write_output)
+        action, room = decode(request.read_bytes(), write_output, ahead)
         done = perform(action, room)
         request.with_name("result.json").write_bytes(canonical(done))
         return 0

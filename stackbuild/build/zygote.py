@@ -22,6 +22,8 @@ from stackbuild.build import worker
 WARM = ("unpack", "configure", "copy", "files", "users", "run")
 """Kinds whose modules are imported before the first request; others are imported by the worker that needs them."""
 MESSAGE = 1 << 16
+AHEAD = b"ahead"
+"""What a worker reports between its process id and its exit code when all but its outputs is there."""
 
 
 def main() -> int:
@@ -70,7 +72,7 @@ def _become_worker(request: Path, parent: int, report: int, output: int) -> None
         os.close(output)
         os.close(trouble)
         os.write(report, b"%d\n" % os.getpid())
-        code = worker.run(request)
+        code = worker.run(request, lambda: _wait(report))
     except BaseException:  # a bug: the parent shows it
         import traceback
 
@@ -81,6 +83,13 @@ def _become_worker(request: Path, parent: int, report: int, output: int) -> None
             os.write(report, b"%d\n" % code)
         finally:
             os._exit(code)
+
+
+def _wait(report: int) -> None:
+    """Say that the action is ahead, and wait for leave to go on."""
+    os.write(report, AHEAD + b"\n")
+    if not os.read(report, 1):
+        os._exit(1)  # there is nobody any more
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ def make_tools(app: App, secrets: Mapping[str, Path], *, shell: bool = False) ->
         identity,
         app.remote_cache,
     )
+    cleaner = app.ending.enter_context(ThreadPoolExecutor(1, thread_name_prefix="clean"))
     failed = None
     if shell:
         from stackbuild.cli.shell_on_failure import offer_shell
@@ -46,7 +48,7 @@ def make_tools(app: App, secrets: Mapping[str, Path], *, shell: bool = False) ->
     return Tools(
         kinds=kinds,
         cache=cache,
-        executor=LocalExecutor(app.blobs, app.downloads, folders, ensure(app.paths.scratch), app.workers),
+        executor=LocalExecutor(app.blobs, app.downloads, folders, ensure(app.paths.scratch), app.workers, cleaner),
         folders=folders,
         listener=app.listener,
         secrets=secrets,

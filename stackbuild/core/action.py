@@ -91,6 +91,10 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
+Ahead = Callable[[Mapping[str, Any]], None]
+"""Gets the facts of a step whose tree is whole; its outputs are written when it returns."""
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
     """What a local run is handed beside its action; nothing of it is in a key.
@@ -101,6 +105,7 @@ class Room:
     scratch: an empty folder on the same file system as `out`.
     sandbox: "overlay" or "chroot" (host/sandbox). secrets, caches: name -> file, target -> folder.
     project: name -> folder for `run` inputs. output: gets the bytes that commands write.
+    ahead: is told when `out/tree` is whole; None: nobody waits for it.
     A step that makes a layer may leave its unpacked form (host/sandbox form: whiteouts as the
     sandbox wants them) in `out/tree`, so that nobody needs to unpack the blob.
     """
@@ -113,6 +118,7 @@ class Room:
     secrets: Mapping[str, Path] = field(default_factory=dict)
     caches: Mapping[str, Path] = field(default_factory=dict)
     output: Callable[[bytes], None] = lambda data: None
+    ahead: Ahead | None = None
 
 
 class Do(Protocol):
@@ -163,10 +169,13 @@ class Executor(Protocol):
         in_process: bool,
         output: Callable[[bytes], None],
         failed: Callable[[Action, Room], None] | None = None,
+        ahead: Ahead | None = None,
     ) -> ActionResult:
         """Do an action to its end and keep its outputs in the store.
 
         in_process: it takes less time than a process start. output: gets what its commands write.
+        ahead: gets the facts once the step's tree is in the store and only the outputs are still to be made: that
+        begins when it returns. An executor need not call it.
         failed: called with the room still there, before the error is raised. Raises StackError;
         an action that ends well without a declared output has failed.
         """

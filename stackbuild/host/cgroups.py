@@ -27,7 +27,7 @@ class Group(NamedTuple):
 
     def remove(self, seconds: float = 2.0) -> None:
         """End what is still in it, then remove it. Best effort: a group that stays harms nobody."""
-        deadline = time.monotonic() + seconds
+        deadline, pause = time.monotonic() + seconds, 0.0002
         for folder in self.folders:
             while folder.exists():
                 try:
@@ -36,7 +36,8 @@ class Group(NamedTuple):
                     if error.errno != errno.EBUSY or time.monotonic() > deadline:
                         break
                     _kill(folder)
-                    time.sleep(0.005)
+                    time.sleep(pause)
+                    pause = min(2 * pause, 0.005)
 
 
 def _kill(folder: Path) -> None:
@@ -75,16 +76,16 @@ def lacking(*, memory: bool, cpus: bool, pids: bool) -> tuple[str, ...]:
     return tuple(name for name in wanted if name not in here)
 
 
-def group(name: str) -> Group:
-    """The folders that a container of this name has or would have."""
+def group(name: str, only: str = "") -> Group:
+    """The folders that a container of this name has or would have. only: the one controller that is wanted."""
     if unified():
         return Group((ROOT / PARENT / name,))
-    return Group(tuple(ROOT / one / PARENT / name for one in _controllers()))
+    return Group(tuple(ROOT / one / PARENT / name for one in _controllers() if only in ("", one)))
 
 
-def create(name: str, *, memory: int | None, cpus: float | None, pids: int | None) -> Group:
-    """Make the groups and set the limits: bytes, processors, processes. Raises OSError."""
-    made = group(name)
+def create(name: str, *, memory: int | None, cpus: float | None, pids: int | None, only: str = "") -> Group:
+    """Make the groups and set the limits: bytes, processors, processes. only: as in `group`. Raises OSError."""
+    made = group(name, only)
     if unified():
         parent = ROOT / PARENT
         parent.mkdir(exist_ok=True)

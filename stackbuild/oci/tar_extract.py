@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 from stackbuild.core.digest import Digest
-from stackbuild.core.errors import HostError, NetworkError
+from stackbuild.core.errors import NetworkError
 from stackbuild.core.files import host_error
 from stackbuild.oci.changes import OPAQUE, PREFIX, deleted_by, split
 from stackbuild.oci.compression import decompressed
 from stackbuild.oci.diff_id import DiffIdReader
 from stackbuild.oci.documents import shown
 from stackbuild.oci.tar_read import Member, TarReader
-from stackbuild.oci.tar_write import Entry
 from stackbuild.oci.tree_write import TreeWriter, clean
 
 Whiteouts = Literal["apply", "device", "file"]
@@ -73,7 +72,8 @@ def extract(
     plain = decompressed(cast(BinaryIO, counter), name)
     if diff_id is not None:
         plain = cast(BinaryIO, DiffIdReader(plain, diff_id, name))
-    with TreeWriter(dest, name, links=whiteouts == "apply", devices=devices) as tree:
+    form = None if whiteouts == "apply" else whiteouts
+    with TreeWriter(dest, name, links=form is None, devices=devices, whiteouts=form) as tree:
         job = _Extraction(tree, whiteouts, name, limits, counter)
         reader = TarReader(plain, name)
         for member in reader:
@@ -167,24 +167,9 @@ class _Extraction:
                     f"{self._name} has an opaque marker", why="it can only be applied over the layers below it"
                 )
             else:
-                self._mark(path, gone)
+                self._tree.whiteout(path)
         except OSError as error:
             raise host_error(error, f"{shown(repr(path))} of {self._name}") from error
-
-    def _mark(self, path: bytes, gone: bytes) -> None:
-        if self._whiteouts == "file":
-            with self._tree.entry(Entry(path, "file", 0o644), path):
-                return
-        folder, name = split(gone)
-        fd = self._tree.folder(folder)[0]
-        try:
-            os.mknod(name, 0o020000, 0, dir_fd=fd)
-        except FileExistsError:  # deleted below and made anew by this layer
-            pass
-        except PermissionError as error:
-            raise HostError(
-                f"cannot mark {shown(repr(gone))} as deleted", why="this machine lets us make no whiteout device"
-            ) from error
 
 
 def _write(fd: int, data: bytes | memoryview) -> None:

@@ -8,7 +8,8 @@ before 1970, xattrs) goes into PAX records before it. Names are bytes: those tha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
@@ -20,7 +21,10 @@ from stackbuild.oci.changes import is_whiteout_name, whiteout, with_ancestors
 from stackbuild.oci.compression import PIECE, Pipeline, compress
 from stackbuild.oci.tree_read import Stat, TreeReader
 
-__all__ = ["END", "Entry", "LayerWriter", "Written", "compress", "header", "padding", "write_changes"]
+__all__ = [
+    "END", "DiffIdOf", "Entry", "LayerWriter", "Readable", "Written",
+    "compress", "entries_of", "header", "padding", "write_changes",
+]  # fmt: skip
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -179,7 +183,50 @@ def _check(entry: Entry) -> None:
         raise StepError(f"cannot store {entry.path!r} in a layer", why=why)
 
 
-class LayerWriter:
+class _Tar(ABC):
+    """Entries in the order in which the caller gives them to the bytes of an archive."""
+
+    @abstractmethod
+    def _write(self, data: bytes | memoryview) -> None: ...
+
+    def add(self, entry: Entry, content: Readable | bytes | memoryview | None = None) -> None:
+        """One entry. content: exactly `entry.size` bytes, else StepError (it changed while it was read)."""
+        self._write(header(entry))
+        if entry.kind != "file":
+            return
+        seen = 0
+        if isinstance(content, bytes | memoryview):
+            seen = len(content)
+            self._write(content)
+        elif content is not None:
+            while seen <= entry.size and (piece := content.read(min(CHUNK, entry.size - seen + 1))):
+                seen += len(piece)
+                self._write(piece)
+        if seen != entry.size:
+            came = "more" if seen > entry.size else str(seen)
+            raise StepError(
+                f"{entry.path!r} changed while it was read", why=f"{entry.size} bytes were expected, {came} came"
+            )
+        if seen % BLOCK:
+            self._write(padding(seen))
+
+
+class DiffIdOf(_Tar):
+    """The diff ID of a layer that is written later: of the same entries, in the same order."""
+
+    def __init__(self) -> None:
+        self._tar = hashlib.sha256()
+
+    def _write(self, data: bytes | memoryview) -> None:
+        self._tar.update(data)
+
+    def close(self) -> Digest:
+        """With the end of the archive."""
+        self._tar.update(END)
+        return finish(self._tar)
+
+
+class LayerWriter(_Tar):
     """Entries in the order in which the caller gives them to a stored layer.
 
     Content is cut into pieces of `PIECE` bytes, each compressed as a member of its own; memory stays
@@ -207,27 +254,9 @@ class LayerWriter:
             del self._buffer[:PIECE]
             self._pipeline.piece(piece)
 
-    def add(self, entry: Entry, content: Readable | bytes | None = None) -> None:
-        """One entry. content: exactly `entry.size` bytes, else StepError (it changed while it was read)."""
-        self._write(header(entry))
+    def add(self, entry: Entry, content: Readable | bytes | memoryview | None = None) -> None:
+        super().add(entry, content)
         self._entries += 1
-        if entry.kind != "file":
-            return
-        seen = 0
-        if isinstance(content, bytes):
-            seen = len(content)
-            self._write(content)
-        elif content is not None:
-            while seen <= entry.size and (piece := content.read(min(CHUNK, entry.size - seen + 1))):
-                seen += len(piece)
-                self._write(piece)
-        if seen != entry.size:
-            came = "more" if seen > entry.size else str(seen)
-            raise StepError(
-                f"{entry.path!r} changed while it was read", why=f"{entry.size} bytes were expected, {came} came"
-            )
-        if seen % BLOCK:
-            self._write(padding(seen))
 
     def member(self, tar: bytes | memoryview, compressed: bytes) -> None:
         """A ready fragment: tar bytes without END, and the same compressed by `compress`. Joined as it is."""
@@ -258,8 +287,17 @@ def write_changes(
     epoch: int = EPOCH,
     compression: str = "gzip",
 ) -> Written:
-    """The layer that makes these changes: sorted by path, ancestors with their metadata, deletions as `.wh.NAME`.
+    """The layer that makes these changes: of `entries_of`. Raises StepError as that does."""
+    with LayerWriter(out, compression) as writer:
+        for entry, content in entries_of(changes, epoch):
+            writer.add(entry, content)
+        return writer.close()
 
+
+def entries_of(changes: Changes, epoch: int) -> Iterator[tuple[Entry, Readable | None]]:
+    """The entries that make these changes, and a file's content, which is to be read before the next is asked for.
+
+    Sorted by path, ancestors with their metadata, deletions as `.wh.NAME`.
     Content is read below `changes.root` and no link is followed. Entries that are one inode there are
     hard links of the first of them. epoch: the time of every entry (seconds since 1970).
     The root directory is in it only if `present` names it (as b"").
@@ -271,19 +309,18 @@ def write_changes(
     if len(names) != len(present) + len(changes.deleted):
         raise StepError("a file of the tree has a name that means a deletion in an image layer", why="`.wh.` is taken")
     first: dict[tuple[int, int], bytes] = {}
-    with TreeReader(changes.root) as tree, LayerWriter(out, compression) as writer:
+    with TreeReader(changes.root) as tree:
         for path in sorted(names):
             if names[path]:
-                writer.add(Entry(path, "file", 0o644, mtime=epoch))
+                yield Entry(path, "file", 0o644, mtime=epoch), None
                 continue
-            _add_from(tree, path, writer, first, epoch)
-        return writer.close()
+            yield from _entry_of_tree(tree, path, first, epoch)
 
 
-def _add_from(
-    tree: TreeReader, path: bytes, writer: LayerWriter, first: dict[tuple[int, int], bytes], time: int
-) -> None:
-    """One entry of a tree into a layer."""
+def _entry_of_tree(
+    tree: TreeReader, path: bytes, first: dict[tuple[int, int], bytes], time: int
+) -> Iterator[tuple[Entry, Readable | None]]:
+    """One entry of a tree, or none."""
     if is_whiteout_name(path):
         raise StepError(
             f"{path!r} cannot be stored in a layer", why="names that begin with `.wh.` mean deletions there"
@@ -299,9 +336,9 @@ def _add_from(
         if found.links > 1 and found.kind != "dir":
             earlier = first.setdefault(found.inode, path)
             if earlier != path:
-                writer.add(entry_of(path, found, time, earlier))
+                yield entry_of(path, found, time, earlier), None
                 return
-        writer.add(entry_of(path, found, time), node if found.kind == "file" else None)
+        yield entry_of(path, found, time), node if found.kind == "file" else None
         node.check_unchanged()
 
 

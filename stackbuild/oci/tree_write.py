@@ -13,10 +13,12 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from stackbuild.core.errors import Hint, HostError, NetworkError
 from stackbuild.core.files import host_error
 from stackbuild.host.attributes import belongs
+from stackbuild.oci.changes import deleted_by, split
 from stackbuild.oci.documents import shown
 from stackbuild.oci.tar_write import Entry
 
@@ -43,10 +45,19 @@ class TreeWriter:
 
     links: whether a link of the tree in the place of a folder is resolved beneath the root (as in an image
     applied over another) or is refused. devices: make device nodes where the host lets us, else leave them out.
+    whiteouts: as a sandbox reads them: character devices 0:0 ("device") or `.wh.NAME` ("file"); None: there are none.
     """
 
-    def __init__(self, root: Path, name: str, *, links: bool, devices: bool) -> None:
-        self._name, self._links, self._devices = name, links, devices
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        *,
+        links: bool,
+        devices: bool,
+        whiteouts: Literal["device", "file"] | None = None,
+    ) -> None:
+        self._name, self._links, self._devices, self._whiteouts = name, links, devices, whiteouts
         self._root = os.open(root, _FOLDER & ~os.O_NOFOLLOW)
         self._open: list[tuple[bytes, int, bytes]] = []  # asked path, descriptor, real path; each below the last
         self._times: dict[bytes, int] = {}
@@ -205,6 +216,23 @@ class TreeWriter:
                 self._times[_join(real, last)] = entry.mtime
         except OSError as error:
             raise self._explained(error, entry, path) from error
+
+    def whiteout(self, path: bytes) -> None:
+        """Mark as deleted what the entry `path` (`.wh.NAME`) of a layer deletes. Raises HostError, OSError."""
+        if self._whiteouts == "file":
+            with self.entry(Entry(path, "file", 0o644), path):
+                return
+        folder, name = split(deleted_by(path) or b"")
+        fd = self.folder(folder)[0]
+        try:
+            os.mknod(name, 0o020000, 0, dir_fd=fd)
+        except FileExistsError:  # deleted below and made anew by this layer
+            pass
+        except PermissionError as error:
+            raise HostError(
+                f"cannot mark {shown(repr(folder + b'/' + name))} as deleted",
+                why="this machine lets us make no whiteout device",
+            ) from error
 
     def _root_itself(self, entry: Entry) -> None:
         if entry.kind != "dir":

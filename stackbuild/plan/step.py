@@ -54,9 +54,13 @@ class Inputs:
     reads: Mapping[str, str]
 
     @property
+    def plain(self) -> dict[str, Any]:
+        """What asdict() gives, without its copies: an eighth of a plan's time went there."""
+        return {"builder": self.builder, "params": self.params, "reads": self.reads}
+
+    @property
     def key(self) -> Digest:
-        # what asdict() gives, without its copies: an eighth of a plan's time went there
-        return digest_of(canonical({"builder": self.builder, "params": self.params, "reads": self.reads}))
+        return digest_of(canonical(self.plain))
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,8 +19,12 @@ YOUNG = 10.0  # seconds in which a folder's maker may not have locked it yet
 
 
 @contextmanager
-def scratch_folder(area: Path) -> Iterator[Path]:
-    """An empty folder in the store, gone afterwards. A lock on it tells the sweeper that it is in use."""
+def scratch_folder(area: Path, later: Executor | None = None) -> Iterator[Path]:
+    """An empty folder in the store, gone afterwards. A lock on it tells the sweeper that it is in use.
+
+    later: deletes it meanwhile. A file system that tells its disk of every block that becomes free (`discard`) takes
+    a millisecond for each file, and the next step need not wait for that.
+    """
     ensure(area)
     try:
         folder = Path(tempfile.mkdtemp(dir=area, prefix="work-"))
@@ -30,8 +35,15 @@ def scratch_folder(area: Path) -> Iterator[Path]:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield folder
     finally:
-        remove_tree(folder)
-        os.close(fd)
+        if later is None:
+            _end(folder, fd)
+        else:
+            later.submit(_end, folder, fd)
+
+
+def _end(folder: Path, fd: int) -> None:
+    remove_tree(folder)
+    os.close(fd)
 
 
 def sweep(area: Path) -> None:

@@ -31,7 +31,7 @@ class TreeStore:
         return self.path(digest, form).is_dir()
 
     def add(self, folder: Path, digest: Digest, form: str) -> None:
-        """Take over a finished folder of the same file system; if another was first, ours goes."""
+        """Take over a finished folder of the same file system; if another was first, it stays where it is."""
         target = self.path(digest, form)
         ensure(target.parent)
         try:
@@ -39,7 +39,6 @@ class TreeStore:
         except OSError as error:
             if not target.is_dir():
                 raise host_error(error, target) from error
-            remove_tree(folder)
 
     def ensure(self, digest: Digest, form: str, make: Callable[[Path], None]) -> Path:
         """The folder, made by `make(empty folder)` if it is not there; one maker at a time."""

@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -16,6 +17,7 @@ from stackbuild.core.digest import digest_of
 from stackbuild.core.errors import NetworkError
 from stackbuild.oci.tar_extract import Whiteouts, extract
 from stackbuild.oci.tar_write import Entry, LayerWriter, write_changes
+from stackbuild.oci.tree_first import lay_out, pack
 from stackbuild.oci.tree_read import TreeReader, walk
 from tests.oci.samples import Entries
 
@@ -125,6 +127,31 @@ def test_our_own_layers_come_out_as_the_tree_they_were_made_of(tmp_path: Path) -
         write_changes(changes, out, epoch=1_700_000_000, compression=compression)
         unpack(tmp_path / compression, io.BytesIO(out.getvalue()))
         assert listing(tmp_path / compression) == listing(tmp_path / "in")
+
+
+@pytest.mark.parametrize("whiteouts", ["device", "file"])
+def test_the_folder_beside_a_layer_is_what_unpacking_it_gives(
+    tmp_path: Path, whiteouts: Literal["device", "file"]
+) -> None:
+    (tmp_path / "in").mkdir()
+    difficult(tmp_path / "in")
+    with TreeReader(tmp_path / "in") as tree:
+        changes = Changes(tmp_path / "in", tuple(sorted(walk(tree))), (b"d/gone", b"other/gone"))
+    (tmp_path / "in/other").mkdir()
+    entries, diff_id = lay_out(changes, tmp_path / "beside", epoch=1_600_000_000, whiteouts=whiteouts)
+    plain = io.BytesIO()
+    assert write_changes(changes, plain, epoch=1_600_000_000).diff_id == diff_id
+    root = os.open(tmp_path / "beside", os.O_RDONLY)
+    assert pack(entries, root, tmp_path / "layer", "gzip").diff_id == diff_id
+    os.close(root)
+    out = io.BytesIO((tmp_path / "layer").read_bytes())
+    assert out.getvalue() == plain.getvalue()
+    unpack(tmp_path / "unpacked", io.BytesIO(out.getvalue()), whiteouts=whiteouts)
+    for path in ("d/gone", "other/gone") if whiteouts == "device" else ():  # their own times mean nothing
+        for folder in ("beside", "unpacked"):
+            os.utime(tmp_path / folder / path, (1, 1))
+    assert listing(tmp_path / "beside") == listing(tmp_path / "unpacked")
+    assert len(listing(tmp_path / "beside")) == len(changes.present) + 3
 
 
 D = Entry(b"d", "dir", 0o755)

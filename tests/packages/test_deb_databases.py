@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from stackbuild.packages.deb.control import decode, stanzas
 from stackbuild.packages.deb.database import (
     conffile_paths,
     extended_states,
+    is_pending,
     status_entries,
     status_text,
     unpacked,
@@ -58,6 +61,15 @@ def test_a_stanza_of_an_unpacked_package_is_one_that_reads_back() -> None:
     assert fields["conffiles"].split("\n")[1] == " /etc/x y " + "0" * 32
     (entry,) = status_entries(text)
     assert (entry.name, entry.architecture, entry.version, entry.status) == ("x", "all", "1", "unpacked")
+
+
+@pytest.mark.parametrize(
+    "state", ["half-configured", "unpacked", "triggers-awaited", "triggers-pending", "half-installed"]
+)
+def test_what_dpkg_has_still_to_do_is_seen(state: str) -> None:
+    done = b"Package: x\nStatus: install ok installed\n\nPackage: y\nStatus: deinstall ok config-files\n\n"
+    assert not is_pending(done)
+    assert is_pending(done + b"Package: z\nStatus: install ok " + state.encode() + b"\n")
 
 
 def test_status_is_sorted_and_nothing_is_lost() -> None:

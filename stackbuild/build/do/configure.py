@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stackbuild.build.do.unpack import package_file
+from stackbuild.build.tree_ahead import finish
 from stackbuild.core.action import Action, Room
 from stackbuild.core.changes import Changes
 from stackbuild.core.errors import Hint, StepError
 from stackbuild.host.processor import need_platform
 from stackbuild.host.sandbox import open_sandbox
 from stackbuild.host.sandbox.protocol import Box
-from stackbuild.oci.tar_write import write_changes
+from stackbuild.oci.tree_first import lay_out, pack
 from stackbuild.packages.deb.cleanup import clean
 from stackbuild.packages.deb.configure import NotThisWay, check_configured, configure_fast, reason_against
 from stackbuild.packages.deb.database import EXTENDED, extended_states
@@ -32,7 +33,8 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
     fragments), way auto|reference|fast, debconf {question: answer}, generated remove|keep|fail, exclude,
     include, renames, remove [name], compression, epoch, arch. inputs: "packages/FILE" for each.
 
-    Writes `layer`. facts beside the contract's: way, reason, generated. Raises StepError when a script fails.
+    Writes `tree/`, then `layer` of it. facts beside the contract's: way, reason, generated. Raises StepError when a
+    script fails.
     """
     params = action.params
     wave = read_wave(params, [package_file(room, package) for package in params["packages"]], room.lowers)
@@ -40,11 +42,11 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
     way, why, result = _run(wave, room)
     with result as (box, shipped):
         changes, generated = _finish(wave, box, shipped)
-        compression = str(params.get("compression", "gzip"))
-        with open(room.out / "layer", "wb") as out:
-            written = write_changes(changes, out, epoch=wave.epoch, compression=compression)
-    return {
-        "diff_id": written.diff_id,
+        form: Literal["device", "file"] = "device" if room.sandbox == "overlay" else "file"
+        entries, diff_id = lay_out(changes, room.out / "tree", epoch=wave.epoch, whiteouts=form)
+    compression = str(params.get("compression", "gzip"))
+    facts = {
+        "diff_id": diff_id,
         "compression": compression,
         "empty": not changes,
         "created_by": " ".join(["configure", *(p.name for p in wave.packages), *(f"{n}-" for n in wave.remove)]),
@@ -52,6 +54,7 @@ def do(action: Action, room: Room) -> Mapping[str, Any]:
         "reason": why,
         "generated": generated,
     }
+    return finish(room, facts, lambda root: pack(entries, root, room.out / "layer", compression))
 
 
 class _Work:

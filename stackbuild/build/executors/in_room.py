@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor as Pool
 from pathlib import Path
 from typing import Any
 
-from stackbuild.core.action import Action, ActionResult, Blob, Places, Room
+from stackbuild.core.action import Action, ActionResult, Ahead, Blob, Places, Room
 from stackbuild.core.digest import Digest
 from stackbuild.core.errors import Interrupted, StackError
 from stackbuild.store.scratch import scratch_folder
@@ -18,11 +19,11 @@ class RoomExecutor(ABC):
     """`Executor` of core/action.py; a subclass says where inputs are, what does the action, and who keeps the outputs.
 
     scratch: where the folders of actions are made. form: "overlay" or "chroot", of the sandbox and of
-    `Places.lowers`.
+    `Places.lowers`. later: deletes those folders beside the next steps; None: each `run` waits for it.
     """
 
-    def __init__(self, scratch: Path, form: str) -> None:
-        self._scratch, self._form = scratch, form
+    def __init__(self, scratch: Path, form: str, later: Pool | None = None) -> None:
+        self._scratch, self._form, self._later = scratch, form, later
         self._cancelled = False
 
     def run(
@@ -33,12 +34,13 @@ class RoomExecutor(ABC):
         in_process: bool,
         output: Callable[[bytes], None],
         failed: Callable[[Action, Room], None] | None = None,
+        ahead: Ahead | None = None,
     ) -> ActionResult:
         """As `Executor.run`."""
         started = time.monotonic()
         if self._cancelled:
             raise Interrupted("interrupted")
-        with scratch_folder(self._scratch) as work:
+        with scratch_folder(self._scratch, self._later) as work:
             for name in ("out", "scratch", "inputs"):
                 (work / name).mkdir()
             room = Room(
@@ -55,7 +57,7 @@ class RoomExecutor(ABC):
                 output=output,
             )
             try:
-                done = self._do(action, room, work, in_process)
+                done = self._do(action, room, work, in_process, ahead)
             except StackError:
                 if failed and not self._cancelled:
                     failed(action, room)
@@ -73,8 +75,8 @@ class RoomExecutor(ABC):
         """A readable file with an input; `spare` may be made for it. Raises HostError if the store lost it."""
 
     @abstractmethod
-    def _do(self, action: Action, room: Room, work: Path, in_process: bool) -> Mapping[str, Any]:
-        """What build/worker.py's `perform` gives. work: the folder that all of the room is in."""
+    def _do(self, action: Action, room: Room, work: Path, in_process: bool, ahead: Ahead | None) -> Mapping[str, Any]:
+        """What build/worker.py's `perform` gives. work: the folder that all of the room is in. ahead: as in `run`."""
 
     @abstractmethod
     def _keep(self, room: Room, outputs: Mapping[str, Blob], facts: Mapping[str, Any]) -> None:

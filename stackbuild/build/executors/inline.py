@@ -9,7 +9,7 @@ from typing import Any
 
 from stackbuild.build.executors.in_room import RoomExecutor
 from stackbuild.build.worker import perform
-from stackbuild.core.action import Action, Blob, Blobs, Room
+from stackbuild.core.action import Action, Ahead, Blob, Blobs, Room
 from stackbuild.core.errors import HostError
 
 
@@ -28,7 +28,7 @@ class InlineExecutor(RoomExecutor):
             raise HostError(f"the store lost {blob.digest}", why="a step's input was there a moment ago") from None
         return spare
 
-    def _do(self, action: Action, room: Room, work: Path, in_process: bool) -> Mapping[str, Any]:
+    def _do(self, action: Action, room: Room, work: Path, in_process: bool, ahead: Ahead | None) -> Mapping[str, Any]:
         return perform(action, room)
 
     def _keep(self, room: Room, outputs: Mapping[str, Blob], facts: Mapping[str, Any]) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import select
 from collections.abc import Mapping
+from concurrent.futures import Executor as Pool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from stackbuild.build.executors.in_room import RoomExecutor
 from stackbuild.build.executors.workers import Process, Workers
 from stackbuild.build.images import LayerFolders
 from stackbuild.build.worker import decode_error, encode, perform
-from stackbuild.core.action import Action, Blob, Room
+from stackbuild.core.action import Action, Ahead, Blob, Room
 from stackbuild.core.digest import Digest
 from stackbuild.core.errors import HostError, Interrupted
 from stackbuild.store.objects import ObjectStore
@@ -31,8 +34,9 @@ class LocalExecutor(RoomExecutor):
         folders: LayerFolders,
         scratch: Path,
         workers: Workers | None = None,
+        later: Pool | None = None,
     ) -> None:
-        super().__init__(scratch, folders.form)
+        super().__init__(scratch, folders.form, later)
         self._blobs, self._downloads, self._folders = blobs, downloads, folders
         self._workers = workers or Workers(warm=False)
         self._children: set[Process] = set()
@@ -49,14 +53,40 @@ class LocalExecutor(RoomExecutor):
                 return store.checked(blob)
         raise HostError(f"the store lost {blob.digest}", why="a step's input was there a moment ago")
 
-    def _do(self, action: Action, room: Room, work: Path, in_process: bool) -> Mapping[str, Any]:
-        return perform(action, room) if in_process else self._in_worker(action, room, work)
+    def _do(self, action: Action, room: Room, work: Path, in_process: bool, ahead: Ahead | None) -> Mapping[str, Any]:
+        if in_process:
+            return perform(action, room)
+
+        def told(facts: Mapping[str, Any]) -> None:
+            self._folders.keep(room.out / "tree", Digest(facts["diff_id"]))
+            if ahead is not None:
+                ahead(facts)
+
+        return self._in_worker(action, replace(room, ahead=ahead and told), work)
 
     def _keep(self, room: Room, outputs: Mapping[str, Blob], facts: Mapping[str, Any]) -> None:
         for name, blob in outputs.items():
             self._blobs.add_file(room.out / name, blob)
         if (room.out / "tree").is_dir() and "diff_id" in facts:
             self._folders.keep(room.out / "tree", Digest(facts["diff_id"]))
+
+    def _listen(self, child: Process, room: Room, work: Path) -> None:
+        """Hand out what a worker writes until it ends; when it is ahead, let it go on when those who care know."""
+        poll = select.poll()
+        poll.register(child.output, select.POLLIN)
+        if child.news is not None:
+            poll.register(child.news, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == child.output:
+                    if not (piece := os.read(fd, 1 << 16)):
+                        return
+                    room.output(piece)
+                    continue
+                poll.unregister(fd)
+                if child.is_ahead() and room.ahead is not None:
+                    room.ahead(json.loads((work / "ahead.json").read_bytes()))
+                    child.go_on()
 
     def _in_worker(self, action: Action, room: Room, work: Path) -> dict[str, Any]:
         request = work / "request.json"
@@ -66,8 +96,7 @@ class LocalExecutor(RoomExecutor):
         try:
             if self._cancelled:
                 child.terminate()
-            while piece := os.read(child.output, 1 << 16):
-                room.output(piece)
+            self._listen(child, room, work)
             code = child.wait()
         finally:
             self._children.discard(child)

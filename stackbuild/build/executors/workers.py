@@ -12,13 +12,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from stackbuild.build.zygote import MESSAGE
+from stackbuild.build.zygote import AHEAD, MESSAGE
 
 
 class Process(Protocol):
-    """A worker under way. output: the reading end of what its commands write."""
+    """A worker under way. output: the reading end of what its commands write. news: a descriptor that can be read when
+    it has something to say, or has ended; None: it never has."""
 
     output: int
+    news: int | None
+
+    def is_ahead(self) -> bool:
+        """Whether it waits for leave to write its outputs. Asked once, when there is news."""
+
+    def go_on(self) -> None:
+        """Give it leave."""
 
     def wait(self) -> int:
         """Its exit code, when it has ended; negative: the signal that killed it (-9 if nobody knows)."""
@@ -75,7 +83,9 @@ class Workers:
 
 
 class _Started:
-    """A process of its own: `python -m stackbuild.build.worker`."""
+    """A process of its own: `python -m stackbuild.build.worker`. It is never ahead."""
+
+    news: int | None = None
 
     def __init__(self, request: Path) -> None:
         with open(
@@ -92,6 +102,12 @@ class _Started:
             )
         assert self._child.stdout is not None
         self.output = self._child.stdout.fileno()
+
+    def is_ahead(self) -> bool:
+        return False
+
+    def go_on(self) -> None:
+        return
 
     def wait(self) -> int:
         return self._child.wait()
@@ -112,8 +128,9 @@ class _Forked:
 
     def __init__(self, control: socket.socket, request: Path) -> None:
         self._report, theirs = socket.socketpair()
+        self.news: int | None = self._report.fileno()
         self.output, output = os.pipe()
-        self._pid = -1
+        self._pid, self._said = -1, b""
         try:
             data = json.dumps({"request": str(request)}).encode()
             assert len(data) < MESSAGE
@@ -142,8 +159,17 @@ class _Forked:
             line += piece
         return line
 
+    def is_ahead(self) -> bool:
+        self._said = self._line()
+        return self._said.strip() == AHEAD
+
+    def go_on(self) -> None:
+        self._said = b""
+        with suppress(OSError):  # it may have been killed
+            self._report.send(b"\n")
+
     def wait(self) -> int:
-        line = self._line()
+        line = self._said or self._line()
         return int(line) if line else -signal.SIGKILL
 
     def terminate(self) -> None:

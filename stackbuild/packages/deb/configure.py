@@ -36,7 +36,7 @@ from stackbuild.packages.deb.footprint import Shipped, own_paths, whiteouts
 from stackbuild.packages.deb.fragment import INFO, Item, items
 from stackbuild.packages.deb.multiarch import qualified
 from stackbuild.packages.deb.reference import turns
-from stackbuild.packages.deb.scripts import FIRST, Shell
+from stackbuild.packages.deb.scripts import FIRST, Shell, answers
 from stackbuild.packages.deb.tree import Tree
 from stackbuild.packages.deb.tree_write import put_all
 from stackbuild.packages.deb.wave import Wave
@@ -108,14 +108,18 @@ def configure_fast(wave: Wave, shipped: Sequence[Shipped], box: Box, shell: Shel
     folders = {} if wave.first else _folders_below(wave, shipped, box.root)
     if wave.first:
         _register(wave, shipped, box.root)
-        shell.preinsts(wave, [p for p in wave.packages if p.name == FIRST[0]])
-        shell.configure([p for p in wave.packages if p.name in FIRST], "--force-depends")
-        shell.answers(wave)
-        shell.preinsts(wave, [p for p in wave.packages if p.name != FIRST[0]])
+        first = [p for p in wave.packages if p.name in FIRST]
+        rest = [p for p in wave.packages if p.name not in FIRST]
+        if answers(wave):
+            shell.preinsts(wave, first, first)
+            shell.answers(wave)
+            shell.preinsts(wave, rest)
+        else:  # in one sandbox
+            shell.preinsts(wave, [*first, *rest], first)
     else:
         shell.answers(wave)
-        shell.preinsts(wave, wave.packages)
-        _check_again(wave, shipped, box.root)
+        if shell.preinsts(wave, wave.packages):
+            _check_again(wave, shipped, box.root)
         box.insert(wave.own, wave.at)
     _settle_overlaps(wave, shipped, box.root)
     _settle_folders(shipped, box.root, folders, wave)

@@ -13,6 +13,8 @@ EXTENDED = b"var/lib/apt/extended_states"
 
 _FIELD = re.compile(rb"^(Package|Architecture|Version|Status):[ \t]*(.*)$", re.M | re.I)
 
+_STATUS = re.compile(rb"^Status:[ \t]*(.*?)[ \t]*$", re.M | re.I)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -43,6 +45,12 @@ def status_entries(data: bytes) -> list[Entry]:
             )
         )
     return entries
+
+
+def is_pending(status: bytes) -> bool:
+    """Whether `dpkg --configure --pending` has anything to do, by its status file."""
+    states = {line.rpartition(b" ")[2] for line in _STATUS.findall(status)}
+    return bool(states - {b"installed", b"config-files", b"not-installed"})
 
 
 def status_text(entries: Iterable[Entry]) -> bytes:

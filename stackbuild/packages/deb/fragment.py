@@ -6,7 +6,7 @@ The bytes depend on the package, the path filter and the renames alone, never on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stackbuild.core.clock import EPOCH
@@ -54,35 +54,38 @@ def items(deb: Deb, keep: PathFilter, renames: Mapping[bytes, bytes], status_d: 
     """
     found: dict[bytes, Item] = {}
     files: dict[bytes, Member] = {}
-    for member in deb.members():
+    contents: dict[bytes, bytes] = {}  # a path that has content -> the archive's first name of that file
+    members = list(deb.members())
+    for member in members:
         if member.kind == "file":
             files[member.path] = member
         if not member.path or keep.skips(member.path, member.kind):
             continue  # the root belongs to no package
         path = renamed(member.path, renames, whole=member.kind == "dir")
-        entry, content = _item(deb, member, path, files)
-        if entry.kind == "dir" and path in found and found[path][0].kind == "dir":
+        if member.kind == "dir" and path in found and found[path][0].kind == "dir":
             continue  # two names of one directory: dpkg leaves what is there alone
-        found[path] = (entry, content)
-    for path, (entry, content) in _status_d(deb, keep, files, status_d) if status_d else _info(deb, keep, files):
-        found[path] = (entry, content)
+        found[path] = _item(deb, member, path, files, contents)
+    more = _status_d(deb, keep, files, members, status_d) if status_d else _info(deb, keep, files, members)
+    for path, item in more:
+        found[path] = item
+        contents.pop(path, None)
     _add_ancestors(found)
-    return [found[path] for path in sorted(_links_after_first(found))]
+    _link_after_first(found, contents)
+    return [found[path] for path in sorted(found)]
 
 
-def _item(deb: Deb, member: Member, path: bytes, files: Mapping[bytes, Member]) -> Item:
-    """A member under its final path. A hard link becomes a second copy for the moment, see _links_after_first."""
-    if member.kind == "hardlink":
-        first = files.get(member.target)
-        if first is None:
-            raise NetworkError(
-                f"{deb.name} is not a sound Debian package", why=f"the hard link {member.path!r} points nowhere"
-            )
-        entry = _entry(first, path)
-        return replace(entry, target=member.target), deb.content(first)  # target marks it until the end
-    if member.kind == "file":
-        return replace(_entry(member, path), target=member.path), deb.content(member)
-    return _entry(member, path), None
+def _item(deb: Deb, member: Member, path: bytes, files: Mapping[bytes, Member], contents: dict[bytes, bytes]) -> Item:
+    """A member under its final path. A hard link is a second copy for the moment, see _link_after_first."""
+    contents.pop(path, None)
+    if member.kind not in ("file", "hardlink"):
+        return _entry(member, path), None
+    first = member if member.kind == "file" else files.get(member.target)
+    if first is None:
+        raise NetworkError(
+            f"{deb.name} is not a sound Debian package", why=f"the hard link {member.path!r} points nowhere"
+        )
+    contents[path] = first.path
+    return _entry(first, path), deb.content(first)
 
 
 def _entry(member: Member, path: bytes) -> Entry:
@@ -93,20 +96,14 @@ def _entry(member: Member, path: bytes) -> Entry:
     )  # fmt: skip
 
 
-def _links_after_first(found: dict[bytes, Item]) -> dict[bytes, Item]:
-    """Of the names of one file (marked by the archive's first name) the first in order holds the content."""
+def _link_after_first(found: dict[bytes, Item], contents: Mapping[bytes, bytes]) -> None:
+    """Of the names of one file the first in order holds the content, the others are links to it."""
+    if len(set(contents.values())) == len(contents):
+        return
     first: dict[bytes, bytes] = {}
-    for path in sorted(found):
-        entry, content = found[path]
-        if entry.kind != "file":
-            continue
-        mark = entry.target
-        if mark and (earlier := first.setdefault(mark, path)) != path:
-            link = replace(entry, kind="hardlink", size=0, target=earlier)
-            found[path] = (link, None)
-        elif mark:
-            found[path] = (replace(entry, target=b""), content)
-    return found
+    for path in sorted(contents):
+        if (earlier := first.setdefault(contents[path], path)) != path:
+            found[path] = (replace(found[path][0], kind="hardlink", size=0, target=earlier), None)
 
 
 def _add_ancestors(found: dict[bytes, Item]) -> None:
@@ -116,7 +113,9 @@ def _add_ancestors(found: dict[bytes, Item]) -> None:
                 found[path] = (Entry(path, "dir", 0o755), None)
 
 
-def _info(deb: Deb, keep: PathFilter, files: Mapping[bytes, Member]) -> Iterator[tuple[bytes, Item]]:
+def _info(
+    deb: Deb, keep: PathFilter, files: Mapping[bytes, Member], members: Sequence[Member]
+) -> Iterator[tuple[bytes, Item]]:
     """What dpkg puts into its info folder when it unpacks: the control files, the list, and md5sums."""
     stem = INFO + b"/" + names(deb).info.encode() + b"."
     for key, file in deb.control.items():
@@ -126,16 +125,18 @@ def _info(deb: Deb, keep: PathFilter, files: Mapping[bytes, Member]) -> Iterator
             raise NetworkError(f"{deb.name} is not a sound Debian package", why=f"odd control file {key!r:.80}")
         path = stem + key.encode()
         yield path, (Entry(path, "file", file.mode, mtime=file.mtime, size=len(file.content)), file.content)
-    content = file_list(deb)
+    content = _file_list(members)
     path = stem + b"list"
     yield path, (Entry(path, "file", 0o644, size=len(content), mtime=EPOCH), content)
     if "md5sums" not in deb.control:
-        content = _md5sums(deb, keep, files)
+        content = _md5sums(deb, keep, files, members)
         path = stem + b"md5sums"
         yield path, (Entry(path, "file", 0o644, size=len(content), mtime=EPOCH), content)
 
 
-def _status_d(deb: Deb, keep: PathFilter, files: Mapping[bytes, Member], native: str) -> Iterator[tuple[bytes, Item]]:
+def _status_d(
+    deb: Deb, keep: PathFilter, files: Mapping[bytes, Member], members: Sequence[Member], native: str
+) -> Iterator[tuple[bytes, Item]]:
     """What images without dpkg's database say of a package: its control file, and the MD5 sums of what is there.
 
     The folder, the names and the form are those of the distroless images, which scanners of images read.
@@ -143,23 +144,23 @@ def _status_d(deb: Deb, keep: PathFilter, files: Mapping[bytes, Member], native:
     found = names(deb)
     stem = found.package if found.architecture in ("all", native) else f"{found.package}:{found.architecture}"
     control = deb.fields.replace(b"\r\n", b"\n").strip(b"\n") + b"\n"
-    sums = deb.control["md5sums"].content if "md5sums" in deb.control else _md5sums(deb, keep, files)
+    sums = deb.control["md5sums"].content if "md5sums" in deb.control else _md5sums(deb, keep, files, members)
     lines = [line for line in sums.splitlines() if not keep.skips(line.partition(b"  ")[2], "file")]
     for path, content in ((stem, control), (stem + ".md5sums", b"".join(line + b"\n" for line in lines))):
         place = STATUS_D + b"/" + path.encode()
         yield place, (Entry(place, "file", 0o644, size=len(content), mtime=EPOCH), content)
 
 
-def file_list(deb: Deb) -> bytes:
+def _file_list(members: Sequence[Member]) -> bytes:
     """PKG.list as dpkg writes it: the archive's order and names, filtered ones too, "/." for the root."""
-    lines = dict.fromkeys(b"/" + (member.path or b".") for member in deb.members())
+    lines = dict.fromkeys(b"/" + (member.path or b".") for member in members)
     return b"".join(line + b"\n" for line in lines)
 
 
-def _md5sums(deb: Deb, keep: PathFilter, files: Mapping[bytes, Member]) -> bytes:
+def _md5sums(deb: Deb, keep: PathFilter, files: Mapping[bytes, Member], members: Sequence[Member]) -> bytes:
     """PKG.md5sums as dpkg makes it for a package that brings none: every file that it unpacks."""
     lines = []
-    for member in deb.members():
+    for member in members:
         first = files.get(member.target) if member.kind == "hardlink" else member
         if member.kind not in ("file", "hardlink") or first is None or keep.skips(member.path, member.kind):
             continue
@@ -174,6 +175,8 @@ def renamed(path: bytes, renames: Mapping[bytes, bytes], *, whole: bool = True) 
     whole: the path itself may be such a link (a directory); else only what is in it moves.
     """
     for _ in range(8):  # a link may lead into another; a ring is left alone
+        if not path.startswith(tuple(renames)):
+            return path
         parts = path.split(b"/")
         for count in range(len(parts) if whole else len(parts) - 1, 0, -1):
             target = renames.get(b"/".join(parts[:count]))
@@ -185,7 +188,7 @@ def renamed(path: bytes, renames: Mapping[bytes, bytes], *, whole: bool = True) 
     return path
 
 
-def tar_pieces(found: Sequence[Item]) -> Iterator[bytes]:
+def tar_pieces(found: Iterable[Item]) -> Iterator[bytes]:
     """The layer bytes of a fragment, without the end of the archive: whole blocks, a few MiB at a time."""
     parts: list[bytes | memoryview] = []
     size = 0

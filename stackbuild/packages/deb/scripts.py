@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stackbuild.core.errors import Hint, StepError
 from stackbuild.host.sandbox.protocol import Bind, Box, Command
+from stackbuild.packages.deb.database import STATUS, is_pending
+from stackbuild.packages.deb.tree import Tree
+from stackbuild.packages.deb.triggers import UNINCORPORATED
 from stackbuild.packages.deb.wave import Package, Wave
 
 _TAIL = 16 << 10
@@ -93,15 +97,21 @@ class Shell:
             self._configured.update(todo)
 
     def finish(self, wave: Wave) -> None:
-        """Configure the rest of the wave, and run what triggers are left."""
+        """Configure the rest of the wave, and run what triggers are left: mostly none, and a sandbox is not free."""
         self.configure(wave.packages)
-        self.dpkg("--configure", "--pending")
+        with Tree(self._box.root) as tree:
+            pending = is_pending(tree.read(STATUS) or b"") or tree.read(UNINCORPORATED)
+        if pending:
+            self.dpkg("--configure", "--pending")
 
-    def preinsts(self, wave: Wave, packages: Sequence[Package]) -> None:
-        """The preinst of each package that has one, as dpkg runs it before it unpacks a new package."""
+    def preinsts(self, wave: Wave, packages: Sequence[Package], then: Sequence[Package] = ()) -> bool:
+        """The preinst of each package that has one, as dpkg runs it before it unpacks a new package. Had any one?
+
+        then: configured after their own preinsts, whatever they depend on; the first of `packages`.
+        """
         chosen = [package for package in packages if "preinst" in package.control]
-        if not chosen:
-            return
+        if not chosen and not then:
+            return False
         folder = self._scratch / "control"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -113,6 +123,10 @@ class Shell:
                 (inner / key).write_bytes(file.content)
                 (inner / key).chmod(file.mode)
             lines.append(f"one {number} {package.name} {package.architecture}\n")
+        if then:
+            words = (*DPKG, "--force-depends", "--configure", *(package.selector for package in then))
+            lines.insert(1 + sum(package in then for package in chosen), f"{shlex.join(words)} || exit 1\n")
+            self._configured.update(package.selector for package in then)
         version = wave.package("dpkg")
         running = {"DPKG_RUNNING_VERSION": version.version} if version else {}
         before = list(self.binds)
@@ -121,23 +135,19 @@ class Shell:
             self.run(("/bin/sh", "-c", "".join(lines)), env={**_MAINTAINER, **running})
         finally:
             self.binds = before
+        return True
 
     def answers(self, wave: Wave) -> None:
         """Tell debconf the answers to questions of this wave, before anybody asks."""
-        lines = []
-        for question, (owner, kind) in questions(wave).items():
-            if question in wave.debconf:
-                value = wave.debconf[question].replace("\n", "\\n")
-                lines.append(f"{owner} {question} {kind} {value}\n")
-        if lines:
+        if lines := answers(wave):
             self.run(("debconf-set-selections",), stdin="".join(lines).encode())
 
 
 _MAKES_HOSTS = "netbase"  # writes /etc/hosts where there is none, so it must not meet ours; it depends on nothing
 _MAINTAINER = {"DPKG_ROOT": "", "DPKG_ADMINDIR": "/var/lib/dpkg", "DPKG_MAINTSCRIPT_DEBUG": "0"}
 _PREINST = f"""\
+rm -rf /var/lib/dpkg/tmp.ci
 one() {{
-    rm -rf /var/lib/dpkg/tmp.ci
     cp -R {CONTROL}/$1 /var/lib/dpkg/tmp.ci
     DPKG_MAINTSCRIPT_PACKAGE=$2 DPKG_MAINTSCRIPT_ARCH=$3 DPKG_MAINTSCRIPT_NAME=preinst \\
     DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1 /var/lib/dpkg/tmp.ci/preinst install </dev/null
@@ -149,6 +159,16 @@ one() {{
     fi
 }}
 """
+
+
+def answers(wave: Wave) -> list[str]:
+    """What debconf-set-selections reads: the answers that the stack gives to questions of this wave."""
+    lines = []
+    for question, (owner, kind) in questions(wave).items():
+        if question in wave.debconf:
+            value = wave.debconf[question].replace("\n", "\\n")
+            lines.append(f"{owner} {question} {kind} {value}\n")
+    return lines
 
 
 def questions(wave: Wave) -> dict[str, tuple[str, str]]:
