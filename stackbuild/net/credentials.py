@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from stackbuild.core.errors import Hint, HostError, NetworkError
-from stackbuild.core.process import run
 from stackbuild.net.urls import Url
 
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
@@ -114,6 +113,8 @@ class Credentials:
         """Docker's credential helper protocol: the host on stdin, JSON on stdout."""
         if not _HELPER.match(helper):
             raise HostError(f"the credential helper for {host} has no valid name", why=repr(helper)[:100])
+        from stackbuild.core.process import run
+
         program = f"docker-credential-{helper}"
         ended = run([program, "get"], env=self._environ, stdin=host.encode(), timeout=HELPER_SECONDS, limit=_MAX_FILE)
         if ended.code:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, cast
@@ -21,6 +20,7 @@ from stackbuild.oci.reference import Reference, parse_reference
 from stackbuild.oci.registry import Registry
 
 _AT_ONCE = 6
+_FEW, _SMALL = 3, 4 << 20  # blobs and bytes that go one after the other: threads would cost more than they give
 _BASE_NAME = "org.opencontainers.image.base.name"
 
 
@@ -85,6 +85,10 @@ def _blobs_of(registry: Registry, reference: Reference) -> set[Digest]:
 
 def _all(send: Callable[[Descriptor], int], blobs: Sequence[Descriptor]) -> int:
     """Send some at a time. Returns the bytes that went over."""
+    if len(blobs) < _FEW and sum(blob.size for blob in blobs) < _SMALL:
+        return sum(map(send, blobs))
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(_AT_ONCE, "push") as pool:
         jobs = [pool.submit(send, blob) for blob in blobs]
         try:
