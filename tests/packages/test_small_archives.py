@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ from tests.packages.oracle import Root, names
 
 pytestmark = pytest.mark.peer
 
-PACKAGES = {
+PACKAGES: dict[str, dict[str, Any]] = {
     # a desktop: `script` is content with the core without windows, until somebody recommends the one with them
     "desktop": {"recommends": "translation"},
     "translation": {"depends": "common", "recommends": "core"},
