@@ -179,9 +179,7 @@ def image_config_and_folders(app: App, reference: str) -> tuple[Digest, Mapping[
 
 def tag_in_store(app: App, reference: str) -> str:
     """The tag of the store that a reference means; "" if it is none."""
-    if not (app.layout.path / "index.json").exists():
-        return ""
-    tags = {tag for tag, _ in app.layout.images()}
+    tags = {tag for tag, _ in app.images()}
     return next((name for name in (reference, f"{reference}:latest") if name in tags), "")
 
 

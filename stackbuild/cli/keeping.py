@@ -32,10 +32,9 @@ def kept(app: App) -> dict[str, str]:
         found.update(dict.fromkeys(launch.lowers, f"container {container.name}"))
         if image:
             found.update(dict.fromkeys(image_blobs(blobs, Digest(image)), f"container {container.name}"))
-    if (app.layout.path / "index.json").exists():
-        for tag, descriptor in app.layout.images():
-            words = f"tag {tag}" if tag else "an image without a tag"
-            found.update(dict.fromkeys(image_blobs(blobs, descriptor.digest), words))
+    for tag, descriptor in app.images():
+        words = f"tag {tag}" if tag else "an image without a tag"
+        found.update(dict.fromkeys(image_blobs(blobs, descriptor.digest), words))
     return found
 
 
@@ -47,7 +46,7 @@ def find_image(app: App, word: str, *, by_digest: bool = True) -> tuple[str, Des
     import difflib
 
     app.protect()
-    images = app.layout.images() if (app.layout.path / "index.json").exists() else ()
+    images = app.images()
     for wanted in (word, f"{word}:latest"):
         for tag, descriptor in images:
             if tag == wanted or (by_digest and word in (descriptor.digest, descriptor.digest[7:19])):

@@ -51,10 +51,9 @@ def _built_image(app: App, args: Namespace) -> Ready:
 def last_build(app: App, stack: str) -> tuple[str, Digest]:
     """Name and digest of the image in the store of the stack of that name. Raises UsageError if there is none."""
     name = f"{stack}:latest"
-    if (app.layout.path / "index.json").exists():
-        for tag, descriptor in app.layout.images():
-            if tag == name:
-                return name, descriptor.digest
+    for tag, descriptor in app.images():
+        if tag == name:
+            return name, descriptor.digest
     raise UsageError(f"{name} was never built", hints=[Hint("build it", "stackbuild build")])
 
 

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stackbuild.cli.sending import Host, Sending
     from stackbuild.lock.lock import Lock, LockFile
     from stackbuild.net.client import Client
+    from stackbuild.oci.descriptor import Descriptor
     from stackbuild.oci.layout import Layout
     from stackbuild.packages.fetch import Fetcher
     from stackbuild.plan.graph import Plan
@@ -151,6 +152,10 @@ class App:
         from stackbuild.oci.layout import Layout
 
         return Layout(self.paths.images)
+
+    def images(self) -> Sequence[tuple[str, Descriptor]]:
+        """Tag and descriptor of each image of the store; none of a store that is new. Raises NetworkError."""
+        return self.layout.images() if (self.layout.path / "index.json").exists() else ()
 
     @cached_property
     def project_files(self) -> ProjectFiles:

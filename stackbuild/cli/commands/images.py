@@ -39,10 +39,8 @@ def run(app: App, args: Namespace) -> None:
 def _rows(app: App) -> list[tuple[str, str, int]]:
     import json
 
-    if not (app.layout.path / "index.json").exists():
-        return []
     rows = []
-    for tag, descriptor in app.layout.images():
+    for tag, descriptor in app.images():
         document = json.loads(app.layout.blob_path(descriptor.digest).read_bytes())
         total = sum(int(item["size"]) for item in document.get("layers", document.get("manifests", ())))
         rows.append((tag, str(descriptor.digest), total))
