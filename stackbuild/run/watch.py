@@ -16,12 +16,15 @@ from stackbuild.run.requests import POLL, News, ask_to_stop
 HOPELESS = 5
 """Restarts in a row after which nobody waits any longer for a container to become healthy."""
 
+SETTLED = 1.0
+"""Seconds after which a container that would be started again, and has no check, counts as one that stays."""
+
 Output = Callable[[str, bytes], None]
 """Gets (stream, bytes) as a container wrote them; stream: "stdout" | "stderr"."""
 
 
 def wait_healthy(container: Container, timeout: float, listener: Listener = nobody) -> None:
-    """Wait until the health check passes, or at once if there is none.
+    """Wait until the health check passes; without one, until it runs (for a while, if it would be started again).
 
     Raises StepError if the container ends, becomes unhealthy or is restarted over and over, or when `timeout` seconds
     are over.
@@ -32,10 +35,9 @@ def wait_healthy(container: Container, timeout: float, listener: Listener = nobo
             left = deadline - time.monotonic()
             if left < 0:
                 report = container.state().report
-                raise _failed(
-                    container, "is not healthy yet", f"after {timeout:g} s" + (f": {report}" if report else "")
-                )
-            news.wait(left)
+                why = f"after {timeout:g} s" + (f": {report}" if report else "")
+                raise _failed(container, "is not healthy yet", why)
+            news.wait(min(left, SETTLED))
 
 
 def _is_healthy(container: Container, listener: Listener) -> bool:
@@ -49,7 +51,9 @@ def _is_healthy(container: Container, listener: Listener) -> bool:
         listener(ContainerStateChanged(container.name, state.health, state.report))
     if state.health == "unhealthy":
         raise _failed(container, "is unhealthy", state.report)
-    return state.status == "running" and state.health in ("healthy", "none")
+    if state.status == "running" and state.health == "none":
+        return container.spec.restart == "no" or time.time() - state.started >= SETTLED
+    return state.health == "healthy"
 
 
 def _failed(container: Container, what: str, why: str) -> StepError:

@@ -142,6 +142,15 @@ def test_nobody_waits_for_a_container_that_is_restarted_over_and_over(boxes: Box
     assert found.value.output.splitlines()[-1] == "no database"
 
 
+def test_without_a_check_one_that_is_restarted_over_and_over_does_not_pass_for_running(boxes: Boxes) -> None:
+    container = boxes.start(("sh", "-c", "sleep 0.2; exit 9"), restart="on-failure")
+    with pytest.raises(StepError, match="keeps ending"):
+        watch.wait_healthy(container, 600)
+    steady = boxes.start(("sleep", "60"), name="steady", restart="always")
+    watch.wait_healthy(steady, 60)
+    assert steady.state().restarts == 0
+
+
 # -- the log -------------------------------------------------------------------------------------------------------
 
 
