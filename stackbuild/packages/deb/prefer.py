@@ -55,7 +55,7 @@ class Marks:
                 continue
             seen.add(name)
             package = self.by_name[name]
-            for group in relations(f"{package.pre_depends},{package.depends},{package.recommends}"):
+            for group in (*needs_of(package), *relations(package.recommends)):
                 queue += [p.name for p in self.meeting(group)]
         return [package for name, package in self.by_name.items() if name in seen]
 
@@ -93,6 +93,7 @@ class Walk:
         self._solutions: dict[Relation, list[Package]] = {}
         self._sure, self._refused = set(forbidden), set[str]()
         self._tries = 0
+        self._dropped = False  # else something leads to all that is marked
 
     @property
     def marked(self) -> dict[str, Package]:
@@ -120,7 +121,8 @@ class Walk:
                         self.roots += [p.name for p in self._marks.meeting(item)]
         except RecursionError:  # deeper than any real archive: libsolv does not mind
             return
-        self._marks = Marks(self.catalogue.architecture, self._marks.reached(self.roots))
+        if self._dropped:
+            self._marks = Marks(self.catalogue.architecture, self._marks.reached(self.roots))
 
     def contradiction(self) -> str:
         """A need that is not met, or a conflict, among what is marked; "" if there is none."""
@@ -139,6 +141,7 @@ class Walk:
 
     def _drop(self, name: str) -> None:
         """As it was before the walk."""
+        self._dropped = True
         self._marks.remove(name)
         if name in self._there:
             self._marks.add(self._there[name])
