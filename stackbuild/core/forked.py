@@ -22,7 +22,10 @@ class Forked:
 
     def __init__(self, work: Callable[[], bytes]) -> None:
         self._out, into = os.pipe2(os.O_CLOEXEC)
-        self._pid = os.fork()
+        try:
+            self._pid = os.fork()
+        except OSError:  # too many processes: a call that failed
+            self._pid = -1
         if self._pid == 0:
             try:
                 os.close(self._out)
@@ -42,7 +45,8 @@ class Forked:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._out)
-        os.waitpid(self._pid, 0)
+        if self._pid > 0:
+            os.waitpid(self._pid, 0)
 
 
 def each(work: Callable[[In], Out], items: Sequence[In]) -> list[Out]:

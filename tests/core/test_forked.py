@@ -34,6 +34,14 @@ def test_what_a_child_does_not_bring_is_done_here() -> None:
     assert each(dies_elsewhere, [1, 2, 3]) == [1, 2, 3]
 
 
+def test_where_no_child_can_be_made_all_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "fork", refused)
+    assert each(square, [1, 2]) == [(1, True), (4, True)]
+
+
 def test_what_fails_here_is_raised() -> None:
     def fails(number: int) -> int:
         raise ValueError(number)
