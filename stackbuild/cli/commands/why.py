@@ -50,12 +50,13 @@ def _choices(app: App, stack: Stack, lock: Lock, found: Why) -> dict[str, tuple[
     from stackbuild.cli.locking import bases
     from stackbuild.cli.network import fetcher
     from stackbuild.core.errors import StackError
-    from stackbuild.core.events import Note
+    from stackbuild.core.events import Note, nobody
     from stackbuild.lock.lock import by_place
     from stackbuild.lock.resolve import choices_of
 
     app.args.offline = True
-    stores, choices = fetcher(app), {}
+    store, choices = fetcher(app), {}
+    store.listener = nobody  # what is to be said of the sources was said by `lock`
     for chain in found.chains:
         platform, _, stage = chain.platform.partition(" stage ")
         locked = by_place(lock).get(chain.platform)
@@ -63,7 +64,7 @@ def _choices(app: App, stack: Stack, lock: Lock, found: Why) -> dict[str, tuple[
             continue
         one = stack.stages[stage] if stage else stack
         try:
-            choices[chain.platform] = choices_of(one, platform, locked, found.name, stores, partial(bases, app)(one))
+            choices[chain.platform] = choices_of(one, platform, locked, found.name, store, partial(bases, app)(one))
         except StackError as error:
             app.listener(Note(f"over what it was chosen cannot be told: {error.what}"))
     return choices
