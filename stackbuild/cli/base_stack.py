@@ -107,12 +107,15 @@ def all_below(app: App) -> Iterator[App]:
         yield base
 
 
-def locks_below(app: App) -> dict[str, Lock]:
-    """The locks of the base stacks, resolved and written where they are stale (--locked, --check: a UsageError)."""
+def locks_below(app: App, *, write: bool = True) -> dict[str, Lock]:
+    """The locks of the base stacks, resolved and written where they are stale.
+
+    Not to `write`, as with --locked or --check, makes a stale one a UsageError.
+    """
     from stackbuild.cli.locking import lock_for
 
     found = {}
-    strict = bool(getattr(app.args, "locked", False) or getattr(app.args, "check", False))
+    strict = not write or bool(getattr(app.args, "locked", False) or getattr(app.args, "check", False))
     for text, base in bases_of(app).items():
         if "lock" not in base.__dict__:
             lock_for(base, base.stack(), locked=strict)

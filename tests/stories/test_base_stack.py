@@ -150,6 +150,13 @@ def test_bases_stand_on_bases_and_stages_have_their_own(stacks: Stackbuild, tmp_
     assert ran(project) == {"base:image", "app:image", "image"}, "what stands on what: settings go all the way up"
 
 
+def test_outdated_writes_no_lock_of_a_base_either(stacks: Stackbuild) -> None:
+    stacks("lock")
+    lock = stacks.folder.parent / "base/stack.lock"
+    lock.unlink()
+    assert "is stale" in stacks("outdated", code=2).err and not lock.exists()
+
+
 def test_up_starts_it(stacks: Stackbuild) -> None:
     port = free_port()
     with open(stacks.folder / "stack.toml", "a") as file:

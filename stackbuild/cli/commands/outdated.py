@@ -27,7 +27,7 @@ def run(app: App, args: Namespace) -> None:
     stack, old = app.stack(), app.lock_file.read()
     if old is None:
         raise UsageError("there is no lock yet", hints=(Hint("resolve the packages first", "stackbuild lock"),))
-    locks_below(app)
+    locks_below(app, write=False)
     new = resolve(stack, old, fetcher(app), bases=bases(app, stack), stage_bases=partial(bases, app), move=[])
     none = f"nothing is outdated{' by security updates' if args.security else ''}"
     app.show(differences(old, new, none, security=args.security))
