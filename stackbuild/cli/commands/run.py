@@ -38,7 +38,7 @@ def options(parser: ArgumentParser) -> None:
         parser.add_argument(*names, dest=key, action="append", default=[], help=f"as container.{key}")
     for key in _WORDS:
         parser.add_argument(f"--{key}", help=f"as container.{key}")
-    parser.add_argument("reference", metavar="REF", help="an image of the store, or as for `copy`")
+    parser.add_argument("reference", metavar="REF", help="an image of the store, or docker://REF, oci:DIR…")
     parser.add_argument("argv", nargs=REMAINDER, metavar="COMMAND")
 
 
