@@ -48,19 +48,21 @@ class Registry:
     def ping(self) -> None:
         """Find out how it speaks: https, else (where that is allowed) plain http. Raises NetworkError.
 
-        On this machine the other way round: nobody can listen, and TLS costs more than all the rest of a push.
+        On this machine what answers plain http as a registry does is taken first: nobody can listen, and TLS costs
+        more than all the rest of a push.
         """
         if self._known:
             return
-        first, second = ("http", "https") if is_loopback(self.host) else ("https", "http")
-        for scheme in (first, second):
+        ways = ("https", "http")
+        for number, scheme in enumerate(("http", *ways) if is_loopback(self.host) else ways):
             self._base = f"{scheme}://{self.host}"
+            last = scheme == "http" and number > 0
             try:
-                with self._client.send("GET", f"{self._base}/v2/", auth="", repeat=scheme == second) as answer:
-                    if scheme == second or answer.status != 400:  # what a server with TLS says to plain HTTP
+                with self._client.send("GET", f"{self._base}/v2/", auth="", repeat=last) as answer:
+                    if number or scheme == "https" or answer.status in (200, 401):
                         break
             except NetworkError:
-                if scheme == second:
+                if last:
                     raise
         self._known = True
 
