@@ -92,10 +92,10 @@ class _Reasons:
         return f"of those that provide {relation.name} apt takes the one that the archive mentions last"
 
     def _rival(self, other: Package) -> str:
-        """A package of the image that cannot stand beside the other one."""
+        """A package of the image, not the one that was taken, that cannot stand beside the other one."""
         architecture = self._catalogue.architecture
         for package in self._there.values():
-            if package.name != other.name and (
+            if package.name not in (other.name, self._taken.name) and (
                 any(satisfied_by(r, package, architecture) for r in clashes_of(other))
                 or any(satisfied_by(r, other, architecture) for r in clashes_of(package))
             ):
