@@ -93,6 +93,7 @@ class LockedRemoval:
 class PlatformLock:
     """What one platform is made of. base_digest: of the base image's manifest, None for a bootstrapped base;
     base_image: what `base.image` said when it was found, so that the digest is kept only for the same reference.
+    Of a base stack: `base_stack.packages_digest` of what it has locked, and "stack:" with what `base.stack` said.
 
     packages: in the order in which they are unpacked and configured; waves never go back.
     stages: the same of each stage, by name; they have none themselves.
