@@ -55,12 +55,13 @@ def names(changes: Changes) -> tuple[list[str], list[str]]:
 
 class SandboxContract:
     name: str
+    small = False
 
     @contextmanager
     def box(self, tmp: Path, *lowers: Path) -> Iterator[Box]:
         scratch = tmp / f"scratch{len(list(tmp.glob('scratch*')))}"
         scratch.mkdir()
-        with open_sandbox(self.name).open(lowers, scratch) as box:
+        with open_sandbox(self.name).open(lowers, scratch, small=self.small) as box:
             yield box
 
     def whiteout(self, path: Path) -> None:

@@ -14,7 +14,7 @@ from stackbuild.core.changes import Changes
 from stackbuild.core.errors import Hint, StepError
 from stackbuild.host.processor import need_platform
 from stackbuild.host.sandbox import open_sandbox
-from stackbuild.host.sandbox.protocol import Box
+from stackbuild.host.sandbox.protocol import Box, NoRoom
 from stackbuild.oci.tree_first import lay_out, pack
 from stackbuild.packages.deb.cleanup import clean
 from stackbuild.packages.deb.configure import NotThisWay, check_configured, configure_fast, reason_against
@@ -76,7 +76,10 @@ def _run(wave: Wave, room: Room) -> tuple[str, str, _Work]:
     why = "asked for"
     if wave.way != "reference":
         try:
-            return "fast", "", _fast(wave, room, shipped)
+            try:
+                return "fast", "", _fast(wave, room, shipped, "fast", small=True)
+            except NoRoom:
+                return "fast", "", _fast(wave, room, shipped, "fast-on-disk", small=False)
         except NotThisWay as reason:
             why = str(reason)
             if wave.way == "fast":
@@ -93,13 +96,13 @@ def _run(wave: Wave, room: Room) -> tuple[str, str, _Work]:
         raise
 
 
-def _fast(wave: Wave, room: Room, shipped: Sequence[Shipped]) -> _Work:
-    context = _open(room, wave.own if wave.first else wave.below, "fast")
+def _fast(wave: Wave, room: Room, shipped: Sequence[Shipped], name: str, *, small: bool) -> _Work:
+    context = _open(room, wave.own if wave.first else wave.below, name, small=small)
     box = context.__enter__()
     try:
         if why := reason_against(wave, shipped, box.root):
             raise NotThisWay(why)
-        shell = Shell(box, wave, room.scratch / "fast-files", room.output)
+        shell = Shell(box, wave, room.scratch / f"{name}-files", room.output)
         configure_fast(wave, shipped, box, shell)
         return _Work(context, box, shipped)
     except BaseException as error:
@@ -107,10 +110,10 @@ def _fast(wave: Wave, room: Room, shipped: Sequence[Shipped]) -> _Work:
         raise
 
 
-def _open(room: Room, lowers: Sequence[Path], name: str) -> AbstractContextManager[Box]:
+def _open(room: Room, lowers: Sequence[Path], name: str, *, small: bool = False) -> AbstractContextManager[Box]:
     scratch = room.scratch / name
     scratch.mkdir()
-    return open_sandbox(room.sandbox).open(lowers, scratch)
+    return open_sandbox(room.sandbox).open(lowers, scratch, small=small)
 
 
 def _empty(room: Room) -> Path:

@@ -179,7 +179,7 @@ class ChrootSandbox:
     gaps: tuple[str, ...] = GAPS
 
     @contextmanager
-    def open(self, lowers: Sequence[Path], scratch: Path) -> Iterator[ChrootBox]:
+    def open(self, lowers: Sequence[Path], scratch: Path, *, small: bool = False) -> Iterator[ChrootBox]:
         """See protocol.Sandbox. Costs a copy of the whole tree."""
         yield ChrootBox(lowers, scratch)
 

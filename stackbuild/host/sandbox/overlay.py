@@ -12,18 +12,21 @@ from pathlib import Path
 
 from stackbuild.core.changes import Changes
 from stackbuild.core.errors import HostError, StepError
-from stackbuild.core.process import Child, TimeIsUp, TooMuchOutput
+from stackbuild.core.process import Child, TimeIsUp, TooMuchOutput, run
 from stackbuild.host import bwrap, seccomp
+from stackbuild.host.memory import in_memory, spare
 from stackbuild.host.overlay import mount_overlay, private_mounts, unmount
 from stackbuild.host.sandbox import limits, mount_points
 from stackbuild.host.sandbox.insert import insert_into_upper
 from stackbuild.host.sandbox.private_copy import prepare_root
-from stackbuild.host.sandbox.protocol import Command
+from stackbuild.host.sandbox.protocol import Command, NoRoom
 from stackbuild.host.tree import MergedTree, compare
 
 HOSTNAME = "stackbuild"
 _EXEC_FAILED = re.compile(rb"^bwrap: execvp (.*): (.*)$", re.M)
 _TAIL = 4096
+_PLENTY = 4 << 30  # bytes of memory; with less to spare, changes go to the disk
+_SHARE = 4  # at most a fourth of it is used
 _BWRAP_NEEDS = (
     "SYS_ADMIN",
     "NET_ADMIN",
@@ -33,13 +36,17 @@ _BWRAP_NEEDS = (
 class OverlayBox:
     """A tree mounted from its lowers and an upper folder, in this process's own mount namespace."""
 
-    def __init__(self, lowers: Sequence[Path], scratch: Path) -> None:
+    def __init__(self, lowers: Sequence[Path], scratch: Path, memory: int = 0) -> None:
         scratch = scratch.absolute()
         scratch.mkdir(exist_ok=True)
         self.root = scratch / "root"
         self._lowers = list(lowers)
         self._scratch = scratch
-        self._upper = scratch / "upper"
+        self._memory = scratch / "memory"
+        self._memory.mkdir()
+        self.in_memory = bool(memory) and in_memory(self._memory, memory)
+        self._place = self._memory if self.in_memory else scratch
+        self._upper = self._place / "upper"
         self._empty = scratch / "empty"
         self._below: MergedTree | None = None
         self._mounts = 0
@@ -48,13 +55,32 @@ class OverlayBox:
         prepare_root(self._upper, lowers)
 
     def mount(self) -> None:
-        work = self._scratch / f"work{self._mounts}"  # a used one is refused after a `volatile` mount
+        work = self._place / f"work{self._mounts}"  # a used one is refused after a `volatile` mount
         work.mkdir()
         self._mounts += 1
         mount_overlay(self._lowers, self._upper, work, self.root, self._scratch)
 
     def unmount(self) -> None:
         unmount(self.root)
+
+    def save(self) -> None:
+        """Copy what is in memory alone to where it would be else: somebody may look at a tree that failed."""
+        if self.in_memory:
+            run(["cp", "-a", str(self._upper), str(self._scratch)], env={"PATH": bwrap.SYSTEM_PATH}, timeout=600)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether the memory that it may use is nearly used up."""
+        if not self.in_memory:
+            return False
+        found = os.statvfs(self._memory)
+        return found.f_bavail * 10 < found.f_blocks
+
+    def close(self) -> None:
+        """Take all mounts away."""
+        self.unmount()
+        if self.in_memory:
+            unmount(self._memory)
 
     def run(self, command: Command, output: Callable[[bytes], None]) -> int:
         """See protocol.Box."""
@@ -162,15 +188,22 @@ class OverlaySandbox:
     gaps: tuple[str, ...] = ()
 
     @contextmanager
-    def open(self, lowers: Sequence[Path], scratch: Path) -> Iterator[OverlayBox]:
+    def open(self, lowers: Sequence[Path], scratch: Path, *, small: bool = False) -> Iterator[OverlayBox]:
         """See protocol.Sandbox. The mount is seen by this process (thread) and its later children only."""
         private_mounts()
-        box = OverlayBox(lowers, scratch)
-        box.mount()
+        left = spare() if small else 0
+        box = OverlayBox(lowers, scratch, left // _SHARE if left >= _PLENTY else 0)
         try:
+            box.mount()
             yield box
+        except Exception as error:
+            if box.is_crowded:
+                why = "the next try uses the disk"
+                raise NoRoom("what commands changed did not fit into memory", why=why) from error
+            box.save()
+            raise
         finally:
-            box.unmount()
+            box.close()
 
 
 def bounded(child: Child, command: Command, output: Callable[[bytes], None]) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stackbuild.core.changes import Changes
+from stackbuild.core.errors import StepError
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,10 @@ class Box(Protocol):
         """What differs now from the lowers (those inserted included), or from another stack of folders."""
 
 
+class NoRoom(StepError):
+    """A box that was to be small had no room for what was changed in it."""
+
+
 class Sandbox(Protocol):
     """A way to run build commands. The same commands give the same changes in every sandbox."""
 
@@ -70,8 +75,11 @@ class Sandbox(Protocol):
     gaps: tuple[str, ...]
     """What of DESIGN section 10's promises this one does not give, in the user's words."""
 
-    def open(self, lowers: Sequence[Path], scratch: Path) -> AbstractContextManager[Box]:
+    def open(self, lowers: Sequence[Path], scratch: Path, *, small: bool = False) -> AbstractContextManager[Box]:
         """A box over these folders, lowest first, at least one. `scratch`: an empty folder for its own use.
+
+        small: commands will change little, so the changes may be kept in memory where there is plenty. What fails
+        because there was too little after all raises NoRoom; the same without `small` may do.
 
         Lowers are folders of two kinds of entries: plain ones, and whiteouts. A whiteout is a
         character device 0:0, or (where the host may not make devices) an empty file `.wh.NAME`.
