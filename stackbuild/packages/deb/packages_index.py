@@ -57,16 +57,16 @@ def build_index(data: bytes) -> bytes:
         return build(joined(forked.each(_read_part, _parts(data))))
 
 
-def _parts(data: bytes) -> list[bytes]:
+def _parts(data: bytes) -> list[memoryview]:
     """The file in two, between stanzas, if it is large and there are two processors."""
     middle = data.find(b"\n\n", len(data) // 2)
     if len(data) < PART or middle < 0 or len(os.sched_getaffinity(0)) < 2:
-        return [data]
-    return [data[:middle], data[middle + 2 :]]
+        return [memoryview(data)]
+    return [memoryview(data)[:middle], memoryview(data)[middle + 2 :]]
 
 
-def _read_part(data: bytes) -> Records:
-    return _read(data.split(b"\n\n"), _OFFERED)
+def _read_part(part: memoryview) -> Records:
+    return _read(bytes(part).split(b"\n\n"), _OFFERED)
 
 
 @contextmanager
