@@ -8,6 +8,7 @@ that Python and the program are loaded once.
 from __future__ import annotations
 
 import builtins
+import itertools
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ class Killer:
 
     def __init__(self, store: str, at: int, after: bool) -> None:
         self.count = 0
+        self._numbers = itertools.count(1)  # each number is one thread's alone
         self._store, self._at, self._after = store, at, after
 
     def install(self) -> None:
@@ -38,13 +40,14 @@ class Killer:
         def call(*words: Any, **named: Any) -> Any:
             if not self._counts(words, named, writes):
                 return real(*words, **named)
-            self.count += 1
-            if self.count == self._at and not self._after:
+            self.count = number = next(self._numbers)
+            if number == self._at and not self._after:
                 os.kill(os.getpid(), signal.SIGKILL)
-            result = real(*words, **named)
-            if self.count == self._at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+            try:
+                return real(*words, **named)
+            finally:  # after a call that fails, too
+                if number == self._at:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         return call
 
