@@ -92,18 +92,7 @@ def _settled(
     def settle_now(remote: Remote | None = None) -> Stack:
         from stackbuild.stack.settle import settle
 
-        return settle(
-            question.file,
-            profiles=question.profiles,
-            sets=question.sets,
-            environ=question.environ,
-            user_config=question.user_config,
-            site_config=question.site_config,
-            image_level=image_level,
-            below=below,
-            pins=pins,
-            remote=remote,
-        )
+        return settle(question, image_level=image_level, below=below, pins=pins, remote=remote)
 
     started = time.time_ns()
     builds = app.args.command in ("build", "up", "plan", "lock")  # others import pydantic anyway

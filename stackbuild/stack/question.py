@@ -11,7 +11,8 @@ from typing import NamedTuple
 class Question(NamedTuple):
     """What is to be settled: a stack file and all that may say something about it.
 
-    sets: KEY=VALUE of each --set. environ: the caller's environment. user_config, site_config: they need not exist.
+    sets: KEY=VALUE of each --set. environ: the caller's environment (STACKBUILD__…, and what `[stack] env` names).
+    user_config, site_config: they need not exist.
     """
 
     file: Path

@@ -39,13 +39,8 @@ from stackbuild.stack.uses import Used, uses_of
 
 
 def settle(
-    file: Path,
+    question: Question,
     *,
-    profiles: Sequence[str] = (),
-    sets: Sequence[str] = (),
-    environ: Mapping[str, str] | None = None,
-    user_config: Path | None = None,
-    site_config: Path | None = None,
     image_level: Mapping[str, Any] | None = None,
     below: Stack | None = None,
     pins: Mapping[str, Digest] | None = None,
@@ -53,16 +48,14 @@ def settle(
 ) -> Stack:
     """The stack that a file describes, with everything laid over it that DESIGN section 5 names.
 
-    environ: the caller's environment (STACKBUILD__…, and what `[stack] env` names). image_level: the base image's
-    config document, below: the settled base stack, once it is known; settle without it first to learn `base`.
-    pins: the lock's digests of remote recipes; remote brings these.
+    image_level: the base image's config document, below: the settled base stack, once it is known; settle without it
+    first to learn `base`. pins: the lock's digests of remote recipes; remote brings these.
     Raises UsageError with every mistake of all files, HostError for an unreadable file.
     """
-    question = Question(file, tuple(profiles), tuple(sets), environ or {}, user_config, site_config)
     mistakes: list[UsageError] = []
     site, project, user = files_said(question)
     said = [*project, *user, *overrides_said(question, mistakes)]
-    places = shelves(question.project, user_config, site_config, remote=remote, pins=pins)
+    places = shelves(question.project, question.user_config, question.site_config, remote=remote, pins=pins)
     context = Context(question, said)
     if below is not None:
         context.names["distro"] = Distro(below.distro)

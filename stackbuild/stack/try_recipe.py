@@ -10,6 +10,7 @@ from stackbuild.core.origin import Origin
 from stackbuild.settings.levels import Level
 from stackbuild.stack.find_recipe import FILE, Remote
 from stackbuild.stack.place import file_said, shown_path
+from stackbuild.stack.question import Question
 from stackbuild.stack.recipe import Header
 from stackbuild.stack.remote_recipe import copy_folder
 from stackbuild.stack.settle import settle
@@ -54,7 +55,7 @@ def try_recipe(folder: Path, remote: Remote | None) -> tuple[tuple[str, int, int
         for name, text in texts.items():
             (project / "stack.toml").write_text(text, encoding="utf-8")
             try:
-                stack = settle(project / "stack.toml", remote=remote)
+                stack = settle(Question(project / "stack.toml"), remote=remote)
                 done.append((name, len(stack.layers), len(stack.packages.install)))
             except StackError as error:
                 for one in error.errors or (error,):

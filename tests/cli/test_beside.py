@@ -17,8 +17,9 @@ from pathlib import Path
 from stackbuild.cli.beside import settled_beside
 
 def settle():
+    from stackbuild.stack.question import Question
     from stackbuild.stack.settle import settle
-    return settle(Path("stack.toml").absolute(), environ={})
+    return settle(Question(Path("stack.toml").absolute()))
 
 os.cpu_count = lambda: 2
 found = settled_beside(settle)

@@ -15,6 +15,7 @@ from stackbuild.cli.commands import recipe as command
 from stackbuild.cli.options import parse
 from stackbuild.cli.wiring import App
 from stackbuild.core.errors import UsageError
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 
 RECIPE = """\
@@ -112,7 +113,7 @@ def test_init_writes_a_commented_file_that_works(here: Path) -> None:
     run("init", "web", "--with", "port=8080")
     text = (here / "stack.toml").read_text()
     assert 'words = ["a"]' in text and "# Pages" in text
-    stack = settle(here / "stack.toml")
+    stack = settle(Question(here / "stack.toml"))
     assert (stack.name, stack.image.expose) == ("my-app", ("8080/tcp",))
     with pytest.raises(UsageError, match="is there already"):
         run("init", "web", "--with", "port=8080")
@@ -162,7 +163,7 @@ def test_init_proposes_a_shipped_recipe_and_says_why(
         (here / name).write_text(text)
     notes = " / ".join(run("init"))
     assert says in notes and values.get("todo", "") in notes and "next: stackbuild up" in notes
-    stack = settle(here / "stack.toml")
+    stack = settle(Question(here / "stack.toml"))
     copied = [item.from_ for layer in stack.layers for item in layer.copy if item.stage is None]
     assert copied == ([values["folder"]] if "folder" in values else [])
     staged = [layer for stage in stack.stages.values() for layer in stage.layers if layer.run]
@@ -183,4 +184,4 @@ def test_init_says_what_it_cannot_guess_and_writes_nothing(here: Path) -> None:
 
 def test_init_of_an_empty_folder_is_a_stack_by_itself(here: Path) -> None:
     run("init")
-    assert settle(here / "stack.toml").base.distro == "debian/bookworm"
+    assert settle(Question(here / "stack.toml")).base.distro == "debian/bookworm"

@@ -13,6 +13,7 @@ from stackbuild.core.errors import UsageError
 from stackbuild.report.settings import SettledStack, toml_key, toml_value
 from stackbuild.stack.document import Document
 from stackbuild.stack.keys import inside, is_free, is_list_of_tables, keys_of, plain
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 
 TEXTS = st.sampled_from(
@@ -72,9 +73,9 @@ def toml(tree: dict[str, Any]) -> str:
 SPEEDS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def answer(file: Path, **more: Any) -> None:
+def answer(file: Path, image_level: Any = None, **more: Any) -> None:
     try:
-        stack = settle(file, **more)
+        stack = settle(Question(file, **more), image_level=image_level)
     except UsageError as error:
         assert render_error(error).isprintable() or "\n" in render_error(error)
         assert "\x1b" not in render_error(error)
@@ -84,7 +85,7 @@ def answer(file: Path, **more: Any) -> None:
         return
     again = file.with_name("again.toml")
     again.write_text(SettledStack(stack, origins=True).to_text())
-    assert settle(again).tree == stack.tree
+    assert settle(Question(again)).tree == stack.tree
 
 
 @SPEEDS

@@ -23,6 +23,7 @@ from stackbuild.lock.tree import tree
 from stackbuild.lock.why import why
 from stackbuild.net.client import Client, Policy
 from stackbuild.packages.fetch import Fetcher
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 from stackbuild.stack.stack import Stack
 from tests.archive import Archive, archive, stack_of
@@ -64,7 +65,7 @@ def fetcher(tmp_path: Path) -> Fetcher:
 
 
 def stack(made: Archive, folder: Path, *install: str, more: str = "") -> Stack:
-    return settle(stack_of(made, folder, list(install), more) / "stack.toml")
+    return settle(Question(stack_of(made, folder, list(install), more) / "stack.toml"))
 
 
 def packages(lock: Lock, platform: str = PLATFORM) -> dict[str, LockedPackage]:
@@ -233,7 +234,7 @@ def test_a_held_package_is_not_replaced(made: Archive, project: Path, fetcher: F
     text = file.read_text().replace('distro = "debian/bookworm"\nvariant = "custom"', 'image = "example.com/a:1"')
     file.write_text(text)
     with pytest.raises((ResolutionError, UsageError), match=r"hold|held"):
-        resolve(settle(file), None, fetcher, bases=lambda platform, newest: base)
+        resolve(settle(Question(file)), None, fetcher, bases=lambda platform, newest: base)
     (tmp_path / "base/var/lib/dpkg/status").write_text(status.replace("hold", "install").replace("0.5", "1.0"))
-    tool = packages(resolve(settle(file), None, fetcher, bases=lambda platform, newest: base))["tool"]
+    tool = packages(resolve(settle(Question(file)), None, fetcher, bases=lambda platform, newest: base))["tool"]
     assert tool.local and tool.replaces == "1.0"  # the very version that is there, but the file was asked for

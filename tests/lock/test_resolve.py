@@ -19,6 +19,7 @@ from stackbuild.lock.resolve import BaseTree, resolve, stale
 from stackbuild.lock.sources import find_sources, locate, wanted
 from stackbuild.net.client import Client, Policy
 from stackbuild.packages.fetch import Fetcher
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 from stackbuild.stack.stack import Stack
 from tests.archive import Archive, archive, stack_of
@@ -48,7 +49,7 @@ def fetcher(tmp_path: Path, events: list[Event]) -> Fetcher:
 
 
 def stack(made: Archive, folder: Path, *install: str, more: str = "") -> Stack:
-    return settle(stack_of(made, folder, list(install), more) / "stack.toml")
+    return settle(Question(stack_of(made, folder, list(install), more) / "stack.toml"))
 
 
 def versions(lock: Lock) -> dict[str, str]:
@@ -226,7 +227,7 @@ def base_project(folder: Path, made: Archive, install: str, source: bool = True)
     (folder / "stack.toml").write_text(
         f'[stack]\nname = "x"\n[base]\nimage = "oci:base"\n[packages]\ninstall = [{install}]\n{own}'
     )
-    return settle(folder / "stack.toml")
+    return settle(Question(folder / "stack.toml"))
 
 
 def test_on_a_base_image_only_what_it_lacks_is_locked(made: Archive, tmp_path: Path, fetcher: Fetcher) -> None:
@@ -275,8 +276,10 @@ def test_where_a_bootstrapped_base_gets_its_sources(made: Archive, tmp_path: Pat
     nothing = tmp_path / "another-machine"
     nothing.mkdir()
     with pytest.raises(UsageError, match="no package sources for debian/bookworm"):
-        find_sources(settle(folder / "stack.toml"), root=nothing)
-    (source,) = find_sources(settle(folder / "stack.toml", user_config=tmp_path / "config.toml"), root=nothing)
+        find_sources(settle(Question(folder / "stack.toml")), root=nothing)
+    (source,) = find_sources(
+        settle(Question(folder / "stack.toml", user_config=tmp_path / "config.toml")), root=nothing
+    )
     assert source.url == "http://mine.example.com/debian" and source.keys.files == (tmp_path / "keys/a.gpg",)
 
 
@@ -291,7 +294,7 @@ def test_pins_and_a_sources_priority_decide_and_make_the_lock_stale(
     low = stack(made, tmp_path / "r", "app")
     text = (low.project / "stack.toml").read_text().replace("[[packages.source]]", "[[packages.source]]\npriority = -1")
     (low.project / "stack.toml").write_text(text)
-    never = settle(low.project / "stack.toml")
+    never = settle(Question(low.project / "stack.toml"))
     assert not answers(before, never)
     with pytest.raises(ResolutionError, match="no version of app may be installed"):
         resolve(never, None, fetcher)

@@ -16,6 +16,7 @@ from stackbuild.lock.lock import Lock, LockedArchive, LockedPackage, PlatformLoc
 from stackbuild.plan.graph import Plan
 from stackbuild.plan.grouping import WAVES, group_counts
 from stackbuild.plan.planner import make_plan
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 
 DATA = Path(__file__).parent.parent / "data/sharing"
@@ -50,7 +51,7 @@ def planned(folder: Path, packages: tuple[LockedPackage, ...], image: str = "") 
     file.write_text(f'[stack]\nname = "s"\n[base]\ndistro = "debian/bookworm"\n[image]\n{image}\n')
     archive = LockedArchive("Debian/bookworm", "Debian", "bookworm", "bookworm", "", Digest("sha256:" + "0" * 64))
     lock = Lock(digest_of(b""), {PLATFORM: PlatformLock(None, (archive,), packages)})
-    return make_plan(settle(file, environ={}), lock)
+    return make_plan(settle(Question(file)), lock)
 
 
 def unpack_layers(plan: Plan) -> dict[Digest, int]:

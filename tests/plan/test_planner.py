@@ -13,6 +13,7 @@ from stackbuild.core.errors import UsageError
 from stackbuild.lock.lock import Lock, LockedArchive, LockedPackage, LockedRemoval, PlatformLock
 from stackbuild.plan.graph import Plan
 from stackbuild.plan.planner import make_plan
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 
 STACK = """\
@@ -41,7 +42,7 @@ def package(name: str, wave: int, *, source: str = "") -> LockedPackage:
 
 def plan(tmp_path: Path, text: str = STACK, *names: tuple[str, int]) -> Plan:
     (tmp_path / "stack.toml").write_text(text)
-    stack = settle(tmp_path / "stack.toml", environ={})
+    stack = settle(Question(tmp_path / "stack.toml"))
     packages = tuple(package(*one) for one in names or (("dpkg", 0), ("libc6", 0), ("hello", 1), ("jq", 2)))
     archive = LockedArchive("Debian/bookworm", "Debian", "bookworm", "bookworm", "", Digest("sha256:" + "0" * 64))
     return make_plan(stack, Lock(digest_of(b""), {"linux/amd64": PlatformLock(None, (archive,), packages)}))
@@ -92,7 +93,7 @@ def test_a_platform_that_the_lock_lacks_is_a_usage_error(tmp_path: Path) -> None
 
 def test_upgrades_and_removals_of_a_base_image_are_told_to_the_wave_that_does_them(tmp_path: Path) -> None:
     (tmp_path / "stack.toml").write_text('[stack]\nname = "x"\n[base]\nimage = "oci:base"\n[users.app]\nuid = 10001\n')
-    stack = settle(tmp_path / "stack.toml", environ={})
+    stack = settle(Question(tmp_path / "stack.toml"))
     gone = (LockedRemoval("old", "1", "amd64"),)
     archive = LockedArchive("Debian/bookworm", "Debian", "bookworm", "bookworm", "", Digest("sha256:" + "0" * 64))
     packages = (replace(package("libc6", 1), replaces="0.9"), package("hello", 2))

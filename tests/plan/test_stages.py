@@ -11,6 +11,7 @@ from stackbuild.plan.forecast import forecast
 from stackbuild.plan.graph import Plan
 from stackbuild.plan.planner import make_plan
 from stackbuild.plan.step import Inputs, Step
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 from tests.plan.fakes import Memory, Say
 from tests.plan.test_planner import package
@@ -48,7 +49,7 @@ def locked(*names: tuple[str, int], **stages: PlatformLock) -> PlatformLock:
 def plan(folder: Path, text: str = STACK, tools: str = "tools") -> Plan:
     (folder / "stack.toml").write_text(text)
     lock = locked(("hello", 1), **{tools: locked(("jq", 1)), "spare": locked()})
-    return make_plan(settle(folder / "stack.toml", environ={}), Lock(digest_of(b""), {"linux/amd64": lock}))
+    return make_plan(settle(Question(folder / "stack.toml")), Lock(digest_of(b""), {"linux/amd64": lock}))
 
 
 def test_the_packages_of_a_base_that_both_have_are_done_once(tmp_path: Path) -> None:

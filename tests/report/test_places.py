@@ -15,6 +15,7 @@ from stackbuild.plan.reasons import Reason, reasons
 from stackbuild.plan.step import Inputs
 from stackbuild.report.explain import PlanReport, why, words
 from stackbuild.report.places import places
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 
 STACK = """\
@@ -35,7 +36,7 @@ labels = { l = "one" }
 
 def inputs(folder: Path, text: str) -> dict[str, Outlook]:
     (folder / "stack.toml").write_text(text)
-    plan = make_plan(settle(folder / "stack.toml", environ={}), Lock(digest_of(b""), {"linux/amd64": PlatformLock()}))
+    plan = make_plan(settle(Question(folder / "stack.toml")), Lock(digest_of(b""), {"linux/amd64": PlatformLock()}))
     made = {id: Inputs("x/1", step.params, {}) for id, step in plan.steps.items()}
     return {id: Outlook(step, made[id].key, made[id], "run") for id, step in plan.steps.items()}
 
@@ -49,7 +50,7 @@ def test_a_recipe_a_base_and_another_builder_are_named(tmp_path: Path) -> None:
     recipe.write_text(recipe.read_text().replace("one", "two"))
     after = inputs(tmp_path, uses)["files/conf"]
     changed = replace(after, reasons=reasons(before.inputs, after.inputs))
-    said = why(changed, settle(tmp_path / "stack.toml", environ={}))
+    said = why(changed, settle(Question(tmp_path / "stack.toml")))
     assert "one → two" in said and said.endswith("recipes/conf/recipe.toml:5)")
     digests = "sha256:" + "0" * 64, "sha256:" + "1" * 64
     assert words([Reason("digest", *digests)]) == "base image sha256:000000000000 → sha256:111111111111"
@@ -62,7 +63,7 @@ def test_a_step_points_into_the_files_of_its_own_stack(tmp_path: Path, name: str
     for stack, more in (("", ""), ("other", "# one line more\n")):
         (tmp_path / f"p{stack}").mkdir()
         (tmp_path / f"p{stack}/stack.toml").write_text(more + STACK)
-        stacks[stack] = settle(tmp_path / f"p{stack}/stack.toml", environ={})
+        stacks[stack] = settle(Question(tmp_path / f"p{stack}/stack.toml"))
     (tmp_path / "edited").mkdir()
     before = inputs(tmp_path / "edited", STACK)["image"]
     after = inputs(tmp_path / "edited", STACK.replace('l = "one"', 'l = "two"'))["image"]
@@ -84,7 +85,7 @@ def test_a_step_points_into_the_files_of_its_own_stack(tmp_path: Path, name: str
 def test_a_reason_points_at_the_setting(tmp_path: Path, old: str, new: str, step: str, line: int) -> None:
     before, after = inputs(tmp_path, STACK), inputs(tmp_path, STACK.replace(old, new))
     why = reasons(before[step].inputs, after[step].inputs)
-    stack = settle(tmp_path / "stack.toml", environ={})
+    stack = settle(Question(tmp_path / "stack.toml"))
     assert len(why) == 1
     [place] = places(stack, after[step], why)
     assert place.endswith(f"stack.toml:{line}")

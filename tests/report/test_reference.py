@@ -10,6 +10,7 @@ from typing import Any
 from stackbuild.report.reference import reference
 from stackbuild.stack.document import Document
 from stackbuild.stack.keys import inside, keys_of, kind_at
+from stackbuild.stack.question import Question
 from stackbuild.stack.schema import json_schema
 from stackbuild.stack.settle import settle
 
@@ -36,7 +37,7 @@ def test_the_page_names_every_key() -> None:
 
 def test_the_example_settles_and_its_comments_name_real_keys(monkeypatch: Any) -> None:
     monkeypatch.chdir(ROOT)
-    stack = settle(Path("stack.toml.example"))
+    stack = settle(Question(Path("stack.toml.example")))
     assert (stack.name, stack.lock_file) == ("hello-web", ROOT / "stack.toml.example.lock")
     assert stack.image.labels["org.opencontainers.image.title"] == "hello-web"
     for layer in stack.layers:

@@ -12,6 +12,7 @@ from stackbuild.core.errors import UsageError
 from stackbuild.run.container import container_name
 from stackbuild.run.settings import Wanted, runtime_spec, soft_settings, stop_signal, wanted
 from stackbuild.run.spec import DEFAULT_CAPABILITIES, Health, Limits, Mount, Port, RuntimeSpec
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 from stackbuild.stack.stack import Stack
 
@@ -34,7 +35,7 @@ def settled(folder: Path, container: str = "") -> Stack:
     file = folder / "stack.toml"
     file.write_text(f'[stack]\nname = "web"\n[base]\nscratch = true\n[container]\n{container}')
     nowhere = folder / "no-such-file"
-    return settle(file, environ={}, user_config=nowhere, site_config=nowhere)
+    return settle(Question(file, environ={}, user_config=nowhere, site_config=nowhere))
 
 
 def spec_of(folder: Path, container: str = "", image: Any = IMAGE, soft: Any = (), **more: Any) -> RuntimeSpec:

@@ -79,12 +79,8 @@ def question(**more: Any) -> Question:
     return Question(Path("stack.toml").absolute(), environ=ENVIRON, user_config=Path("user.toml").absolute(), **more)
 
 
-def settle_now(asked: Question) -> Stack:
-    return settle(asked.file, environ=asked.environ, user_config=asked.user_config, sets=asked.sets)
-
-
 def test_what_is_loaded_equals_what_was_settled(project: Path) -> None:
-    made = settle_now(question(sets=("container.user=nobody", "image.user=app")))
+    made = settle(question(sets=("container.user=nobody", "image.user=app")))
     again = load(dump(made))
     assert again is not None
     same(made, again)
@@ -112,7 +108,7 @@ def test_it_is_kept_until_something_changes_that_it_read(project: Path) -> None:
 
     def keep() -> Stack:
         started = time.time_ns()
-        made = settle_now(asked)
+        made = settle(asked)
         stacks.put(words, ENVIRON, made, started)
         found = stacks.get(words, ENVIRON)
         assert found is not None
@@ -145,7 +141,7 @@ def test_a_file_that_changes_while_it_is_settled_is_not_kept(project: Path) -> N
     words = words_of(question(), {}, None)
     started = time.time_ns()
     os.utime("run.env", ns=(started + 1, started + 1))
-    stacks.put(words, ENVIRON, settle_now(question()), started)
+    stacks.put(words, ENVIRON, settle(question()), started)
     assert stacks.get(words, ENVIRON) is None
 
 
@@ -156,7 +152,7 @@ def test_other_code_settles_anew(project: Path, monkeypatch: pytest.MonkeyPatch)
     code.write_text("1")
     monkeypatch.setattr(kept, "_own_files", lambda: [str(code)])
     started = time.time_ns()
-    stacks.put(words, ENVIRON, settle_now(question()), started)
+    stacks.put(words, ENVIRON, settle(question()), started)
     assert stacks.get(words, ENVIRON) is not None
     code.write_text("2")
     assert stacks.get(words, ENVIRON) is None

@@ -10,6 +10,7 @@ import pytest
 
 from stackbuild.cli.output import render_error
 from stackbuild.core.errors import UsageError
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 
 DATA = Path(__file__).parent.parent / "data" / "stack-mistakes"
@@ -22,6 +23,6 @@ def test_mistakes(
     shutil.copy(DATA / f"{name}.toml", tmp_path / "stack.toml")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as found:
-        settle(Path("stack.toml"), environ={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
+        settle(Question(Path("stack.toml"), environ={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}))
     assert found.value.exit_code == 2
     golden(DATA / f"{name}.txt", render_error(found.value) + "\n")

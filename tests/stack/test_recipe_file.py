@@ -10,6 +10,7 @@ import pytest
 
 from stackbuild.core.errors import UsageError
 from stackbuild.report.settings import SettledStack
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 from stackbuild.stack.stack import Stack
 from tests.conftest import Stackbuild
@@ -31,7 +32,7 @@ def project(folder: Path, layers: str = LAYER.format("web.conf")) -> Path:
 
 def settled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     monkeypatch.chdir(folder)
-    return settle(folder / "stack.toml")
+    return settle(Question(folder / "stack.toml"))
 
 
 def test_it_is_beside_the_file_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from stackbuild.core.errors import UsageError
 from stackbuild.report.settings import OneSetting, SettledStack
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 from stackbuild.stack.stack import Stack
 
@@ -36,7 +37,7 @@ def recipe(folder: Path, name: str, text: str = "", params: str = "", **files: s
 
 
 def settled(**more: Any) -> Stack:
-    return settle(Path("stack.toml"), **more)
+    return settle(Question(Path("stack.toml"), **more))
 
 
 def mistakes(**more: Any) -> list[str]:

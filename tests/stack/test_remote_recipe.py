@@ -14,6 +14,7 @@ from stackbuild.core.digest import digest_of
 from stackbuild.core.errors import NetworkError, StackError, UsageError
 from stackbuild.net.client import Client
 from stackbuild.oci.reference import parse_reference
+from stackbuild.stack.question import Question
 from stackbuild.stack.remote_recipe import RemoteRecipes, pack, push_recipe
 from stackbuild.stack.settle import settle
 from stackbuild.stack.stack import Stack
@@ -66,21 +67,21 @@ def repository(tmp_path: Path) -> Path:
 def test_a_recipe_of_a_git_revision_is_pinned_and_a_moved_one_refused(tmp_path: Path, repository: Path) -> None:
     use = f"git+file://{repository}@v1#recipes/web"
     file = stack_file(tmp_path, use)
-    stack = settle(file, remote=remote(tmp_path))
+    stack = settle(Question(file), remote=remote(tmp_path))
     check(stack, "one")
     [(name, digest)] = stack.recipes.items()
     assert name == use
     recipe(repository / "recipes" / "web", "two")
     git(repository, "commit", "--quiet", "-a", "-m", "two")
     git(repository, "tag", "--force", "v1")
-    check(settle(file, remote=remote(tmp_path), pins={use: digest}), "one")  # from the store
-    check(settle(file, remote=remote(tmp_path, offline=True), pins={use: digest}), "one")
+    check(settle(Question(file), remote=remote(tmp_path), pins={use: digest}), "one")  # from the store
+    check(settle(Question(file), remote=remote(tmp_path, offline=True), pins={use: digest}), "one")
     elsewhere = RemoteRecipes(tmp_path / "other", Client, dict(os.environ))
     with pytest.raises(NetworkError, match="no longer the recipe that the lock names") as found:
-        settle(file, remote=elsewhere, pins={use: digest})
+        settle(Question(file), remote=elsewhere, pins={use: digest})
     assert "the revision moved" in found.value.why and found.value.hints[0].command == "stackbuild lock --update"
     assert found.value.where is not None and found.value.where.line == 3
-    check(settle(file, remote=elsewhere), "two")
+    check(settle(Question(file), remote=elsewhere), "two")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_a_recipe_of_a_git_revision_is_pinned_and_a_moved_one_refused(tmp_path: 
 )
 def test_git_references_that_are_wrong(tmp_path: Path, repository: Path, use: str, words: str) -> None:
     with pytest.raises(StackError) as found:
-        settle(stack_file(tmp_path, use.format(repository=repository)), remote=remote(tmp_path))
+        settle(Question(stack_file(tmp_path, use.format(repository=repository))), remote=remote(tmp_path))
     assert words in str(found.value) and found.value.where is not None and found.value.where.line == 3
     assert not list((tmp_path / "store").glob(".new-*"))
 
@@ -108,14 +109,14 @@ def test_a_recipe_travels_through_a_registry_as_an_artifact(tmp_path: Path, regi
     digest = push_recipe(folder, place, Client(), {})
     use = f"oci://{place}"
     file = stack_file(tmp_path, use)
-    stack = settle(file, remote=remote(tmp_path))
+    stack = settle(Question(file), remote=remote(tmp_path))
     check(stack, "one")
     assert dict(stack.recipes) == {use: digest}
     recipe(tmp_path / "web", "two")
     assert push_recipe(tmp_path / "web", place, Client(), {}) != digest
-    check(settle(file, remote=RemoteRecipes(tmp_path / "b", Client, {}), pins={use: digest}), "one")
-    check(settle(file, remote=RemoteRecipes(tmp_path / "b", Client, {})), "two")
-    check(settle(stack_file(tmp_path, f"{use}@{digest}"), remote=remote(tmp_path)), "one")
+    check(settle(Question(file), remote=RemoteRecipes(tmp_path / "b", Client, {}), pins={use: digest}), "one")
+    check(settle(Question(file), remote=RemoteRecipes(tmp_path / "b", Client, {})), "two")
+    check(settle(Question(stack_file(tmp_path, f"{use}@{digest}")), remote=remote(tmp_path)), "one")
 
 
 def test_the_same_folder_packs_to_the_same_bytes_and_links_are_refused(tmp_path: Path) -> None:

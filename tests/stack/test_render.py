@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stackbuild.core.errors import UsageError
+from stackbuild.stack.question import Question
 from stackbuild.stack.render import Distro, environment, platform_names, render, render_tree
 from stackbuild.stack.settle import settle
 
@@ -100,17 +101,17 @@ def test_git_is_asked_only_when_it_is_named_and_its_files_are_among_those_read(t
     file = tmp_path / "stack.toml"
     text = '[stack]\nname = "x"\n[base]\nscratch = true\n[image]\nlabels = { rev = "REV" }\n'
     file.write_text(text)
-    assert settle(file).read == (file,)
+    assert settle(Question(file)).read == (file,)
     file.write_text(text.replace("REV", "{{ git.short }} {{ git.branch }} {{ git.describe }}"))
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     with pytest.raises(UsageError, match="not a git repository"):
-        settle(file, environ=environ)
+        settle(Question(file, environ=environ))
     git(tmp_path, "init", "-q", "-b", "main")
     with pytest.raises(UsageError, match=r"cannot be rendered.*fatal"):
-        settle(file, environ=environ)
+        settle(Question(file, environ=environ))
     git(tmp_path, "commit", "-q", "--allow-empty", "-m", "one")
     git(tmp_path, "tag", "v1")
-    stack = settle(file, environ=environ)
+    stack = settle(Question(file, environ=environ))
     sha = git(tmp_path, "rev-parse", "HEAD")
     assert stack.image.labels == {"rev": f"{sha[:12]} main v1"}
     assert {tmp_path / ".git/HEAD", tmp_path / ".git/refs/heads/main"} <= set(stack.read)
@@ -121,11 +122,11 @@ def test_only_declared_variables_are_seen(tmp_path: Path) -> None:
     file.write_text(
         '[stack]\nname = "x"\nenv = ["RELEASE"]\n[base]\nscratch = true\n[image]\nenv = { R = "{{ env.RELEASE }}" }\n'
     )
-    stack = settle(file, environ={"RELEASE": "7", "SECRET": "s"})
+    stack = settle(Question(file, environ={"RELEASE": "7", "SECRET": "s"}))
     assert stack.image.env["R"] == "7"
     assert stack.variables == ("RELEASE",)
     file.write_text(file.read_text().replace("{{ env.RELEASE", "{{ env.SECRET"))
     with pytest.raises(UsageError) as found:
-        settle(file, environ={"RELEASE": "7", "SECRET": "s"})
+        settle(Question(file, environ={"RELEASE": "7", "SECRET": "s"}))
     assert "there is no 'SECRET'" in str(found.value)
     assert "[stack] env" in found.value.hints[0].text

@@ -13,6 +13,7 @@ import pytest
 from stackbuild.core.errors import UsageError
 from stackbuild.report.settings import OneSetting, SettledStack
 from stackbuild.stack.document import Document
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 from stackbuild.stack.stack import Stack
 from stackbuild.stack.table import Table
@@ -58,8 +59,9 @@ class World:
         path.write_text(text)
         return path
 
-    def settle(self, **more: Any) -> Stack:
-        return settle(self.file, user_config=self.user, site_config=self.site, **more)
+    def settle(self, image_level: dict[str, Any] | None = None, **more: Any) -> Stack:
+        question = Question(self.file, user_config=self.user, site_config=self.site, **more)
+        return settle(question, image_level=image_level)
 
 
 @pytest.fixture
@@ -309,7 +311,7 @@ def test_mistakes_of_all_files_are_reported_at_once(world: World) -> None:
 
 def test_a_file_or_profile_that_is_not_there(world: World) -> None:
     with pytest.raises(UsageError, match=r"there is no .*nostack.toml"):
-        settle(Path("nostack.toml"))
+        settle(Question(Path("nostack.toml")))
     world.write("stack.prod.toml", "")
     with pytest.raises(UsageError, match="no profile `prd`") as found:
         world.settle(profiles=["prd"])
@@ -349,7 +351,7 @@ def test_what_config_prints_gives_the_same_stack(world: World) -> None:
     for shown in (SettledStack(first), SettledStack(first, origins=True)):
         text = shown.to_text()
         tomllib.loads(text)
-        again = settle(world.write("again.toml", text))
+        again = settle(Question(world.write("again.toml", text)))
         for name in ("name", "base", "packages", "users", "layers", "image", "push", "container", "build"):
             assert getattr(again, name) == getattr(first, name), name
         assert again.tree == first.tree

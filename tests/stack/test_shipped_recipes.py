@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stackbuild.stack.find_recipe import FILE, SHIPPED
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 from stackbuild.stack.stack import Stack
 from stackbuild.stack.try_recipe import header_of, try_recipe
@@ -37,7 +38,7 @@ def test_each_says_what_it_is_for(name: str) -> None:
 
 def settled(folder: Path, text: str) -> Stack:
     (folder / "stack.toml").write_text(f'[stack]\nname = "x"\nrecipes = [{text}]\n')
-    return settle(folder / "stack.toml")
+    return settle(Question(folder / "stack.toml"))
 
 
 def test_web_static_settles_what_was_asked(tmp_path: Path) -> None:

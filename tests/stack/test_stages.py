@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stackbuild.core.errors import UsageError
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 from stackbuild.stack.stack import Stack
 from tests.machine import REPOSITORY
@@ -18,7 +19,7 @@ COPY = '[[layer]]\nname = "out"\ncopy = [{ stage = "a", from = "/made", to = "/m
 
 def settled(folder: Path, text: str) -> Stack:
     (folder / "stack.toml").write_text(text)
-    return settle(folder / "stack.toml", environ={})
+    return settle(Question(folder / "stack.toml"))
 
 
 def refused(folder: Path, text: str) -> UsageError:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.engines import podman as podman_of
+from stackbuild.stack.question import Question
 from stackbuild.stack.settle import settle
 from tests.conftest import Person, Stackbuild
 from tests.machine import need, once, run
@@ -170,7 +171,7 @@ def test_a_stage_has_what_runs_things_in_a_stack_that_has_not(stackbuild: Stackb
         ('variant = "essential"\n', "run", "skip", "essential"),
     ):
         file.write_text(text.format(line, mine, stages))
-        assert settle(file).stages["other"].base.variant == variant, (line, mine, stages)
+        assert settle(Question(file)).stages["other"].base.variant == variant, (line, mine, stages)
 
 
 @pytest.mark.whole
