@@ -109,6 +109,7 @@ class Scheduler:
                         self._collect(id, future)
                     self._keep_late()
                     if self._errors and not self._keep_going:
+                        self._pack(running)
                         raise next(iter(self._errors.values()))
             except BaseException:
                 for future in running:
@@ -169,6 +170,21 @@ class Scheduler:
                 return True
             self._ahead.go_on(id)
         return False
+
+    def _pack(self, running: dict[Future[ActionResult], str]) -> None:
+        """Let steps whose tree is there finish: the next build would have to unpack it again."""
+        for _ in self._ahead.hear():
+            self._resources.slots.give()
+        resting = self._ahead.resting
+        self._ahead.end()
+        late = {future for future, id in running.items() if id in self._ahead.trees}
+        wait(late)
+        for future in late:
+            id = running.pop(future)
+            if id not in resting:
+                self._resources.slots.give()
+            self._collect(id, future)
+        self._keep_late()
 
     def _keep_late(self) -> None:
         """Keep the results whose keys can be told now: all that their steps read is packed."""

@@ -95,7 +95,7 @@ class World:
         steps = [
             Step("a", "unpack", params.get("a", {})),
             Step("b", "unpack", params.get("b", {})),
-            Step("c", "configure", {}, {}, ("a", "b")),
+            Step("c", "configure", params.get("c", {}), {}, ("a", "b")),
             Step("image", "assemble", {}, {"1": "a", "2": "b", "3": "c"}),
         ]
         plan, executor = Plan.of(steps, ["image"]), TreesFirst()
@@ -140,6 +140,15 @@ def test_what_was_done_before_waits_until_an_earlier_result_could_be_found() -> 
 def test_a_failure_ends_those_who_rest() -> None:
     with pytest.raises(StepError, match="b failed"):
         World().build(b={"fails": True})
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_unpacked_is_packed_and_kept_though_who_configures_it_fails(jobs: int) -> None:
+    world = World()
+    with pytest.raises(StepError, match="c failed"):
+        world.build(jobs=jobs, c={"fails": True})
+    did = world.build(jobs=jobs).did
+    assert did[0] == "c begins" and "a begins" not in did and "b begins" not in did
 
 
 def test_a_worker_tells_of_its_tree_before_there_is_a_layer(tmp_path: Path) -> None:
