@@ -97,6 +97,16 @@ def mmdebstrap(bench: Bench, target: Path, install: list[str]) -> None:
         raise SystemExit(f"mmdebstrap failed:\n{done.stderr[-3000:]}")
 
 
+def mmdebstrap_image(bench: Bench, install: list[str]) -> None:
+    """The same as an image: what mmdebstrap makes, imported into podman's store."""
+    assert bench.podman
+    tree = bench.work / "tree-image"
+    mmdebstrap(bench, tree, install)
+    packed = tree.with_suffix(".tar")
+    subprocess.run(["tar", "-C", tree, "-cf", packed, "."], check=True)
+    bench.podman("import", packed, "bench-mmdebstrap", timeout=TIMEOUT)
+
+
 def docker_build(bench: Bench, lines: list[str], tag: str, *options: str, copy: Path | None = None) -> None:
     """`docker build` with BuildKit of a Dockerfile with these RUN lines, and a folder that is copied after them."""
     assert bench.docker
@@ -137,7 +147,9 @@ def from_nothing(bench: Bench) -> None:
 
     for number in range(bench.runs):
         store_with_downloads(bench, bench.work / f"store-{number}")
-    sides: dict[str, Callable[[int], object]] = {"stackbuild": ours, "mmdebstrap": theirs}
+    sides: dict[str, Callable[[int], object]] = {"stackbuild": ours, "mmdebstrap (to a folder)": theirs}
+    if bench.podman:
+        sides["mmdebstrap, podman import"] = lambda n: mmdebstrap_image(bench, WANTED)
     if bench.docker:
         # On a ready base image: Docker skips what the others have to do.
         sides["docker build (on a ready base)"] = lambda n: docker_build(
@@ -161,7 +173,7 @@ def wave_0_shared(bench: Bench) -> None:
         "wave 0 shared",
         {
             "stackbuild": lambda n: stackbuild(folder, stores[n], "build", "--locked"),
-            "mmdebstrap": lambda n: mmdebstrap(bench, bench.work / "tree-base", WANTED),
+            "mmdebstrap (to a folder)": lambda n: mmdebstrap(bench, bench.work / "tree-base", WANTED),
         },
     )
     shutil.rmtree(bench.work / "tree-base")

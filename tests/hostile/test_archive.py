@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -301,7 +302,8 @@ def test_an_index_older_than_that_of_the_lock_is_refused(good: Archive, stackbui
     stackbuild("lock")
     shutil.rmtree(good.folder / "dists")
     shutil.copytree(old, good.folder / "dists")
-    os.utime(top(good) / "InRelease")
+    later = time.time() + 60  # or the server says that it is what this store has
+    os.utime(top(good) / "InRelease", (later, later))
     kept = stackbuild("lock", "--update")  # this store knows the newer index
     assert "offers an older index than before, which is refused" in kept.err and "up to date" in kept.out
     elsewhere = stackbuild.at(store=project.parent / "new-store")  # this one knows it from the lock alone
