@@ -45,7 +45,7 @@ _OFFERED = re.compile(
 )
 _INSTALLED = re.compile(_LINE + rb"\t\t\t")
 _STANZAS = re.compile(rb"\n(?:[ \t]*\n)+")
-PART = 4 << 20
+PART = 1 << 20
 """Bytes of a Packages file that are worth a process of their own."""
 
 
@@ -66,7 +66,10 @@ def _parts(data: bytes) -> list[memoryview]:
 
 
 def _read_part(part: memoryview) -> Records:
-    return _read(bytes(part).split(b"\n\n"), _OFFERED)
+    data = bytes(part)
+    blocks, tabs = data.split(b"\n\n"), b"\t" in data
+    del data  # it is as large as all that is made of it
+    return _read(blocks, _OFFERED, tabs=tabs)
 
 
 @contextmanager
@@ -81,8 +84,8 @@ def _no_collecting() -> Iterator[None]:
             gc.enable()
 
 
-def _read(blocks: Iterable[bytes], good: re.Pattern[bytes], *, careful: bool = False) -> Records:
-    """The stanzas whose line is `good`, as records. careful: field by field from the start."""
+def _read(blocks: Iterable[bytes], good: re.Pattern[bytes], *, tabs: bool = True, careful: bool = False) -> Records:
+    """The stanzas whose line is `good`, as records. tabs: some may hold one. careful: field by field from the start."""
     names: list[bytes] = []
     lines: list[bytes] = []
     mentions: list[bytes] = []
@@ -90,14 +93,14 @@ def _read(blocks: Iterable[bytes], good: re.Pattern[bytes], *, careful: bool = F
     base: list[int] = []
     skipped = 0
     written: set[bytes] = set()
-    blocks = list(blocks)
+    blocks = blocks if isinstance(blocks, list) else list(blocks)
     for block in blocks:
         found = [] if careful else _FIELD.findall(block)
         fields = dict(found)
         written.update(fields)
         doubled = len(found) != len(fields)
         line = _line(fields)
-        folded = b"\n" in line or b"\t" in block or b" \t" in line or line.endswith(b" ")
+        folded = b"\n" in line or (tabs and b"\t" in block) or b" \t" in line or line.endswith(b" ")
         if doubled or folded or not good.match(line):
             fields = _careful(block, good)
             line = _line(fields)
