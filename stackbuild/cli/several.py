@@ -114,7 +114,7 @@ def join(app: App, args: Namespace, stacks: Stacks) -> Joined:
 
 def plan_all(app: App, args: Namespace, stacks: Stacks) -> None:
     """`plan` of several stacks."""
-    from stackbuild.cli.commands.plan import show_plan
+    from stackbuild.cli.planning import show_plan
 
     made = join(app, args, stacks)
     jobs = next(iter(made.works.values()))[1].stack.build.jobs
