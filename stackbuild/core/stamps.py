@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,3 +80,14 @@ def write(path: Path, stamp: Stamp, mode: int = 0o644) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     tree = {"v": VERSION, "files": dict(stamp.files), "env": dict(stamp.env), "result": dict(stamp.result)}
     write_file(path, json.dumps(tree).encode(), mode=mode)
+
+
+def forget(area: Path) -> None:
+    """Take all stamps of an area away: the next run of each command goes the long way."""
+    try:
+        found = [entry.path for entry in os.scandir(area) if entry.is_file(follow_symlinks=False)]
+    except FileNotFoundError:
+        return
+    for path in found:
+        with suppress(FileNotFoundError):
+            os.unlink(path)

@@ -53,11 +53,13 @@ def sweep(area: Path) -> None:
     except FileNotFoundError:
         return
     for entry in entries:
-        if not entry.is_dir(follow_symlinks=False) or entry.stat(follow_symlinks=False).st_mtime > time.time() - YOUNG:
-            continue
         try:
+            if not entry.is_dir(follow_symlinks=False):
+                continue
+            if entry.stat(follow_symlinks=False).st_mtime > time.time() - YOUNG:
+                continue
             fd = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
+        except OSError:  # its maker has just taken it away
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

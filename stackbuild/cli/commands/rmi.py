@@ -15,7 +15,9 @@ def options(parser: ArgumentParser) -> None:
 
 def run(app: App, args: Namespace) -> None:
     from stackbuild.cli.keeping import find_image
+    from stackbuild.core import stamps
 
     tags = [find_image(app, word, by_digest=False)[0] for word in args.tag]  # all of them are there, or none goes
     for tag in tags:
         app.layout.remove(tag)
+    stamps.forget(app.paths.stamps)  # a build that finds nothing changed would not name its image again
