@@ -47,6 +47,7 @@ class Archive:
     moved: str = ""
     logins: list[str] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
+    editions: int = 0
 
     @property
     def key(self) -> Path:
@@ -137,6 +138,9 @@ class Archive:
         for file in top.rglob("Packages*") if by_hash else ():
             (file.parent / "by-hash/SHA256").mkdir(parents=True, exist_ok=True)
             file.rename(file.parent / "by-hash/SHA256" / hashlib.sha256(file.read_bytes()).hexdigest())
+        self.editions += 1
+        for file in top.glob("*Release*"):  # HTTP's times are whole seconds: two editions in one would be the same
+            os.utime(file, (now + self.editions, now + self.editions))
 
     def publish_flat(self, suffix: str) -> None:
         """Indexes and Release beside each other, at the root."""
