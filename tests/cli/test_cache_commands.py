@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,7 +177,6 @@ def test_a_damaged_download_is_fetched_again_and_areas_of_other_versions_are_lef
 def test_a_build_names_its_image_again_after_its_name_was_taken_away(stackbuild: Stackbuild) -> None:
     need_root()
     write_tiny(stackbuild.folder)
-    time.sleep(0.1)  # of a build that begins as soon as a file changed no stamp is kept
     digest = stackbuild("build").out
     assert "is up to date" in stackbuild("build").err
     stackbuild("rmi", "tiny")

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,6 @@ def stacks(stackbuild: Stackbuild) -> Stackbuild:
     page.mkdir(parents=True)
     (page / "index.html").write_text("page\n")
     (stackbuild.folder / "app/stack.toml").write_text(APP)
-    time.sleep(0.1)  # of a build that begins as soon as a file changed no stamp is kept
     return stackbuild.at(stackbuild.folder / "app")
 
 
