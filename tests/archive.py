@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 from tests.machine import need, run
+from tests.net.servers import QuietServer
 
 ARCHITECTURES = "amd64"
 REFUSALS = {"refuse": 503, "missing": 404, "forbid": 403}
@@ -186,11 +187,9 @@ class Archive:
 @contextmanager
 def served(made: Archive, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """An archive on a free port, by https under the name localhost if `tls` is given: the URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, made, directory=str(made.folder)))
-    server.daemon_threads = True
+    server = QuietServer(("127.0.0.1", 0), partial(Handler, made, directory=str(made.folder)))
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-        server.handle_error = lambda *words: None  # type: ignore[method-assign]
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -199,6 +198,16 @@ def served(made: Archive, tls: ssl.SSLContext | None = None) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join(timeout=10)
+
+
+@contextmanager
+def anew(made: Archive) -> Iterator[Archive]:
+    """An archive that is shared, published as new; what a test does to its server ends with the context."""
+    made.publish()
+    yield made
+    made.faults.clear()
+    made.asked.clear()
+    made.login = ""
 
 
 @contextmanager

@@ -27,6 +27,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that is marked `root` does what only root may; this is known before its fixtures are made."""
+    if item.get_closest_marker("root") is not None:
+        need_root()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes the user's files or obeys the user's variables, in this process or a child of it."""

@@ -8,13 +8,13 @@ import ssl
 import subprocess
 import threading
 from functools import partial
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tests.archive import Archive, Handler
 from tests.machine import need
+from tests.net.servers import QuietServer
 
 
 def authority(folder: Path) -> tuple[Path, ssl.SSLContext]:
@@ -44,8 +44,7 @@ class Proxy:
 
     def __init__(self, made: Archive, password: str = "") -> None:
         self.login, self.asked = password, list[str]()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Door, self, made, directory=str(made.folder)))
-        self._server.daemon_threads = True
+        self._server = QuietServer(("127.0.0.1", 0), partial(_Door, self, made, directory=str(made.folder)))
         self.url = f"http://{password + '@' if password else ''}127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Proxy:

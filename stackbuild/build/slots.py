@@ -14,6 +14,11 @@ from typing import Protocol
 DOWNLOADS = 4  # kept-alive connections in use at once; more gain nothing (FACTS)
 
 
+def processors() -> int:
+    """How many processors this process may use: taskset and a container's cpuset count."""
+    return len(os.sched_getaffinity(0))
+
+
 class Slots(Protocol):
     """Leave to use a processor. Not thread-safe: the scheduler's own thread takes and gives."""
 
@@ -94,13 +99,13 @@ def resources(
     environ: Mapping[str, str], *, asked: int | None, setting: int, sandboxes: int, downloads: int
 ) -> Resources:
     """asked: -j; setting: build.jobs; 0 or None: not said. The jobserver counts unless -j was given, as in make."""
-    own = asked or setting or os.cpu_count() or 1
+    own = asked or setting or processors()
     most = sandboxes or own
     auth = _auth(environ.get("MAKEFLAGS", ""))
     if auth is None or asked:
         note = "-j was given: the jobserver of make is not used" if auth else ""
         return Resources(Count(own), own, most, downloads or DOWNLOADS, note)
-    limit = setting or max(os.cpu_count() or 1, 64)
+    limit = setting or max(processors(), 64)
     try:
         slots = Jobserver(*auth, limit)
     except (OSError, ValueError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,9 +144,14 @@ def as_base(app: App, platform: str) -> BaseStack:
     )
 
 
-@lru_cache(maxsize=8)  # many stacks of a command may stand on one
 def dpkg_status_of(app: App, platform: str) -> bytes:
-    """The database of dpkg that the stack's image will have, as far as packages decide it."""
+    """The database of dpkg that the stack's image will have, as far as packages decide it; read once a command."""
+    if platform not in app.statuses:
+        app.statuses[platform] = _read_dpkg_status(app, platform)
+    return app.statuses[platform]
+
+
+def _read_dpkg_status(app: App, platform: str) -> bytes:
     from stackbuild.lock.base_stack import status_on_top
 
     stack, locked = app.stack(), app.lock.platforms[platform]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from stackbuild.build.slots import processors
 
 if TYPE_CHECKING:
     from stackbuild.stack.stack import Stack
@@ -31,7 +32,7 @@ def settled_beside(settle: Callable[[], Stack]) -> Stack | None:
 
     What it imports is not imported here. It may not ask the network or tell anybody anything.
     """
-    if "pydantic" in sys.modules or threading.active_count() > 1 or (os.cpu_count() or 1) < 2:
+    if "pydantic" in sys.modules or threading.active_count() > 1 or processors() < 2:
         return None
     if all(module in sys.modules for module in AFTER):  # the second of several stacks: each fork would import anew
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -31,6 +30,7 @@ def show_plan(
     stacks: by the name in the ids of their steps, "" for steps that name none; to say where their settings stand.
     apps: of the stacks that were asked for.
     """
+    from stackbuild.build.slots import processors
     from stackbuild.plan.estimate import guesses, span
     from stackbuild.report.explain import PlanReport
 
@@ -44,7 +44,7 @@ def show_plan(
     shown = [outlook.step for outlook in forecast.outlooks.values() if outlook.state != "unneeded"]
     seconds = {step.id: tools.cache.last_seconds(step) for step in shown}
     expected = guesses(plan, forecast, lambda step: seconds[step.id])
-    jobs = getattr(args, "jobs", None) or jobs or os.cpu_count() or 1
+    jobs = getattr(args, "jobs", None) or jobs or processors()
     report = PlanReport(forecast, seconds, expected, span(plan, expected, jobs), stacks)
     app.show(report)
     if (

@@ -58,6 +58,7 @@ class App:
         self.before_base: Stack | None = None  # the stack as settled without its image level
         self.family = Family()
         self.fetchers: dict[float, Fetcher] = {}  # filled by cli/network.py
+        self.statuses: dict[str, bytes] = {}  # by platform; filled by cli/base_stack.py
         self.top: App = self  # whose remote cache is asked: that of the stack that is built
 
     @classmethod

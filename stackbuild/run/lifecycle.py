@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from importlib import import_module
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -121,8 +122,7 @@ def _create(container: Container, spec: RuntimeSpec, lowers: Sequence[Path], pat
 def _spawn(container: Container, listener: Listener, supervisor: Spawned, stdin: bool = False) -> None:
     """Let the supervisor start it, and wait until it runs. Raises what the supervisor reports."""
     supervisor.give(container.folder, stdin=stdin)
-    import stackbuild.run.watch  # noqa: F401  # what comes next; there is time for it until the container runs
-
+    import_module("stackbuild.run.watch")  # what comes next; there is time for it until the container runs
     try:
         answer = supervisor.answer(container.folder)
     except HostError:

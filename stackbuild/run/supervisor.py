@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -292,9 +293,8 @@ def main() -> None:
     for fd in (ORDER, READY):
         os.set_inheritable(fd, False)
     os.umask(0o022)
-    import stackbuild.run.runtimes.bwrap
-    import stackbuild.run.runtimes.pause  # noqa: F401  # most containers are started by these, and there is time now
-
+    for name in ("bwrap", "pause"):  # most containers are started by these, and there is time now
+        import_module(f"stackbuild.run.runtimes.{name}")
     with open(ORDER, "rb") as pipe:
         order = pipe.read()
     if order:

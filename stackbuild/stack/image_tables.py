@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -96,9 +95,14 @@ def _copy_source(value: Any, info: ValidationInfo) -> Any:
 CopySource = Annotated[str, BeforeValidator(_copy_source), WithJsonSchema({"type": "string"})]
 
 
+def said_of(table: Table, keys: tuple[str, ...]) -> list[str]:
+    """Those of these keys that stand in a table."""
+    return [key for key in keys if key in {kebab(name) for name in table.model_fields_set}]
+
+
 def one_of(table: Table, keys: tuple[str, ...], what: str) -> None:
     """At most one of these keys may stand in a table of one file. Raises ValueError."""
-    said = [key for key in keys if key in {kebab(name) for name in table.model_fields_set}]
+    said = said_of(table, keys)
     if len(said) > 1:
         raise ValueError(f"{what} has both `{'` and `'.join(said)}`; exactly one of {', '.join(keys)} may stand")
 
@@ -303,34 +307,31 @@ class Cache(Table):
     )
 
 
-with warnings.catch_warnings():  # `copy` is the name of a deprecated method of pydantic, too
-    warnings.simplefilter("ignore")
+class Layer(Table):
+    """`[[layer]]`: a layer of one's own; a unique name and exactly one of copy, files, remove, fetch, run."""
 
-    class Layer(Table):
-        """`[[layer]]`: a layer of one's own; a unique name and exactly one of copy, files, remove, fetch, run."""
+    name: LayerName = Field(description="Its name: what it merges by, and a target of `build`.")
+    copy_: Several[CopyItem] = Field((), description="Files of the project, of a stage, or of a recipe.")
+    files: Several[FileItem] = Field((), description="Files whose content stands here, and links.")
+    remove: Several[ContainerPath] = Field((), description="Paths or patterns that are to go.")
+    fetch: Several[FetchItem] = Field((), description="Files from the network, by digest.")
+    run: Several[Argument] = Field((), description="The lines of one `sh -eu` script.")
+    workdir: ContainerPath = Field("/", description="run: where the script starts; made if it is not there.")
+    network: bool = Field(False, description="run: may use the network; then the result is not pinned.")
+    caches: Several[Cache] = Field((), description="run: folders kept between builds.")
+    secrets: Several[VariableName] = Field((), description="run: files in /run/secrets, from --secret.")
+    inputs: Several[ProjectPath] = Field((), description="run: parts of the project, seen under /src.")
+    env: Variables = Field({}, description="run: its environment; it never sees image.env.")
 
-        name: LayerName = Field(description="Its name: what it merges by, and a target of `build`.")
-        copy: Several[CopyItem] = Field((), description="Files of the project.")  # type: ignore[assignment]
-        files: Several[FileItem] = Field((), description="Files whose content stands here, and links.")
-        remove: Several[ContainerPath] = Field((), description="Paths or patterns that are to go.")
-        fetch: Several[FetchItem] = Field((), description="Files from the network, by digest.")
-        run: Several[Argument] = Field((), description="The lines of one `sh -eu` script.")
-        workdir: ContainerPath = Field("/", description="run: where the script starts; made if it is not there.")
-        network: bool = Field(False, description="run: may use the network; then the result is not pinned.")
-        caches: Several[Cache] = Field((), description="run: folders kept between builds.")
-        secrets: Several[VariableName] = Field((), description="run: files in /run/secrets, from --secret.")
-        inputs: Several[ProjectPath] = Field((), description="run: parts of the project, seen under /src.")
-        env: Variables = Field({}, description="run: its environment; it never sees image.env.")
+    @property
+    def action(self) -> str:
+        """ "copy", "files", "remove", "fetch" or "run"."""
+        return said_of(self, ACTIONS)[0]
 
-        @property
-        def action(self) -> str:
-            """ "copy", "files", "remove", "fetch" or "run"."""
-            return next(key for key in ACTIONS if key in self.model_fields_set)
-
-        @model_validator(mode="after")
-        def _one(self) -> Self:
-            one_of(self, ACTIONS, f'layer "{self.name}"')
-            return self
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        one_of(self, ACTIONS, f'layer "{self.name}"')
+        return self
 
 
 class Stage(Table):

@@ -50,7 +50,7 @@ def checked(stack: Stack) -> Stack:
 def copies(stack: Stack) -> Iterator[tuple[str, int, CopyItem]]:
     """What a stack or stage copies out of stages: layer's name, place in its `copy`, the item."""
     for layer in stack.layers:
-        for number, item in enumerate(layer.copy):
+        for number, item in enumerate(layer.copy_):
             if item.stage is not None:
                 yield layer.name, number, item
 

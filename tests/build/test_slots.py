@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stackbuild.build.scheduler import Scheduler
-from stackbuild.build.slots import Count, Jobserver, Resources, resources
+from stackbuild.build.slots import Count, Jobserver, Resources, processors, resources
 from stackbuild.core.action import ActionResult
 from stackbuild.plan.forecast import forecast
 from stackbuild.plan.graph import Plan
@@ -71,13 +71,13 @@ def test_what_is_asked_and_what_is_set() -> None:
         found = resources(environ, asked=asked, setting=setting, sandboxes=0, downloads=0)
         return found.jobs, isinstance(found.slots, Jobserver), found.note
 
-    assert jobs() == (os.cpu_count(), False, "")
+    assert jobs() == (processors(), False, "")
     assert jobs(setting=7) == (7, False, "") and jobs(setting=7, asked=5) == (5, False, "")
     gone = {"MAKEFLAGS": " -j8 --jobserver-auth=987,988"}
     assert jobs(gone)[:2] == (1, False) and "begin the recipe's line with `+`" in jobs(gone)[2]
     assert jobs(gone, asked=4)[:2] == (4, False) and "not used" in jobs(gone, asked=4)[2]
-    assert jobs({"MAKEFLAGS": "--jobserver-auth=-2,-2"}) == (os.cpu_count(), False, "")
-    assert jobs({"MAKEFLAGS": "k"}) == (os.cpu_count(), False, "")
+    assert jobs({"MAKEFLAGS": "--jobserver-auth=-2,-2"}) == (processors(), False, "")
+    assert jobs({"MAKEFLAGS": "k"}) == (processors(), False, "")
 
 
 def test_tokens_of_a_fifo_are_borrowed_and_given_back(tmp_path: Path) -> None:

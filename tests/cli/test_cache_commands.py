@@ -175,7 +175,6 @@ def test_a_damaged_download_is_fetched_again_and_areas_of_other_versions_are_lef
 
 @pytest.mark.root
 def test_a_build_names_its_image_again_after_its_name_was_taken_away(stackbuild: Stackbuild) -> None:
-    need_root()
     write_tiny(stackbuild.folder)
     digest = stackbuild("build").out
     assert "is up to date" in stackbuild("build").err

@@ -164,7 +164,7 @@ def test_init_proposes_a_shipped_recipe_and_says_why(
     notes = " / ".join(run("init"))
     assert says in notes and values.get("todo", "") in notes and "next: stackbuild up" in notes
     stack = settle(Question(here / "stack.toml"))
-    copied = [item.from_ for layer in stack.layers for item in layer.copy if item.stage is None]
+    copied = [item.from_ for layer in stack.layers for item in layer.copy_ if item.stage is None]
     assert copied == ([values["folder"]] if "folder" in values else [])
     staged = [layer for stage in stack.stages.values() for layer in stage.layers if layer.run]
     if "inputs" in values or "lines" in values:

@@ -7,6 +7,7 @@ import os
 import stat
 import struct
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,7 @@ def scenario(name: str, folder: Path) -> dict[str, Any]:
     from stackbuild.host.sandbox.protocol import Command
 
     sys.path.insert(0, str(Path(__file__).parent))
-    import tiny_root  # type: ignore[import-not-found]
-
+    tiny_root = import_module("tiny_root")
     folder.mkdir()
     tiny = tiny_root.make(folder / "tiny")
     lower = folder / "lower"

@@ -29,10 +29,14 @@ class App:
         self.shown = value
 
 
+def run_doctor(app: Any) -> int | None:
+    return doctor.run(app, Namespace())
+
+
 def test_as_root_here_all_that_builds_need_works(tmp_path: Path) -> None:
     need_root()
     app = App(tmp_path / "not" / "there" / "yet")
-    assert doctor.run(app, Namespace()) == 0  # type: ignore[arg-type]
+    assert run_doctor(app) == 0
     found = {check["name"]: check for check in app.shown.to_json()["checks"]}
     for name in ("kernel", "overlay", "bubblewrap", "libseccomp", "sandbox", "disk", "time"):
         assert found[name]["ok"] is True, found[name]
@@ -60,7 +64,7 @@ def test_what_fails_has_its_remedy_in_the_text_and_in_json() -> None:
 def test_a_machine_on_which_nothing_works_is_exit_code_5(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("stackbuild.host.probe.checks", lambda store: (probe.Check("sandbox", False, "no"),))
     monkeypatch.setattr(doctor, "runtimes", lambda: ())
-    assert doctor.run(App(tmp_path), Namespace()) == 5  # type: ignore[arg-type]
+    assert run_doctor(App(tmp_path)) == 5
 
 
 def test_an_ordinary_user_without_a_namespace_learns_that_overlays_fail() -> None:

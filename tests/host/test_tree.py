@@ -18,7 +18,6 @@ from stackbuild.host.overlay import mount_overlay, private_mounts, unmount
 from stackbuild.host.sandbox import open_sandbox
 from stackbuild.host.tree import MergedTree, compare
 
-root = pytest.mark.skipif(os.geteuid() != 0, reason="overlay mounts need root")
 NAMES = ("a", "b", "c")
 paths = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join)
 operations = st.one_of(
@@ -96,7 +95,7 @@ def merged(tree: MergedTree) -> dict[str, tuple[object, ...]]:
     return found
 
 
-@root
+@pytest.mark.root
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(scripts, min_size=2, max_size=4))
 def test_a_merged_tree_is_what_the_kernel_shows(all_scripts: list[list[tuple[str, str, object]]]) -> None:
@@ -123,6 +122,11 @@ def test_a_merged_tree_is_what_the_kernel_shows(all_scripts: list[list[tuple[str
             lowers.append(upper)
 
 
+def _folder(node: tuple[object, ...] | None) -> bool:
+    """node: what `_all` says of a path, its mode first."""
+    return node is not None and isinstance(node[0], int) and stat.S_ISDIR(node[0])
+
+
 def _patched(
     before: dict[str, tuple[object, ...]],
     after: dict[str, tuple[object, ...]],
@@ -133,7 +137,7 @@ def _patched(
     assert set(map(os.fsdecode, deleted)) <= set(before) and not set(map(os.fsdecode, deleted)) & set(after)
     new = {os.fsdecode(path): after[os.fsdecode(path)] for path in present}
     gone = [os.fsdecode(path) for path in deleted]
-    gone += [path for path in new if not (stat.S_ISDIR(before.get(path, (0,))[0]) and stat.S_ISDIR(new[path][0]))]  # type: ignore[arg-type]
+    gone += [path for path in new if not (_folder(before.get(path)) and _folder(new[path]))]
     kept = {
         path: value
         for path, value in before.items()
@@ -142,7 +146,7 @@ def _patched(
     return kept | new
 
 
-@root
+@pytest.mark.root
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(scripts, scripts, scripts, scripts, st.integers(0, 2))
 def test_both_sandboxes_give_the_same_changes(

@@ -25,7 +25,7 @@ from stackbuild.packages.deb.compression import decompress
 from stackbuild.packages.deb.repository import Repository, open_repositories
 from stackbuild.packages.fetch import Fetcher
 from stackbuild.packages.source import Keys, Source
-from tests.archive import Archive, archive, new_key, stack_of
+from tests.archive import Archive, anew, archive, new_key, stack_of
 from tests.conftest import Stackbuild
 from tests.machine import free_port, run
 
@@ -52,9 +52,8 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 
 @pytest.fixture
 def good(signed: Archive) -> Iterator[Archive]:
-    signed.publish()
-    yield signed
-    signed.faults.clear()
+    with anew(signed) as made:
+        yield made
 
 
 @pytest.fixture

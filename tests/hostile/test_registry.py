@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from stackbuild.oci.manifest import make_manifest, parse_document
 from stackbuild.oci.reference import is_loopback, parse_reference
 from stackbuild.oci.registry import Registry
 from stackbuild.oci.transports import copy, open_source
-from tests.net.servers import Reply, Seen, serving
+from tests.net.servers import Reply, Seen, always, serving
 from tests.oci.samples import sample
 from tests.oci.transports.contract import source
 
@@ -99,7 +100,7 @@ def test_tags_without_end_end() -> None:
             Registry(server.host, patient()).tags("a")
     for link, words in (("/v2/a/tags/list", "does not end"), ("http://tags.example.com/", "leads elsewhere")):
         headers = {"Link": f'<{link}>; rel="next"'}
-        with serving(http_only(lambda seen, headers=headers: Reply(body=b'{"tags": []}', headers=headers))) as server:  # type: ignore[misc]
+        with serving(http_only(partial(always, Reply(body=b'{"tags": []}', headers=headers)))) as server:
             with pytest.raises(NetworkError, match=words):
                 Registry(server.host, patient()).tags("a")
 

@@ -31,6 +31,19 @@ class Reply:
     hang_up: bool = False  # without any answer
 
 
+def always(reply: Reply, seen: Seen) -> Reply:
+    """The same answer whatever was asked: `partial(always, reply)` is one for `serving`."""
+    return reply
+
+
+class QuietServer(ThreadingHTTPServer):
+    """A server whose clients may break off: that is what is tested, and no output."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None: ...
+
+
 @dataclass
 class Server:
     url: str
@@ -79,8 +92,7 @@ def serving(answer: Callable[[Seen], Reply]) -> Iterator[Server]:
         def log_message(self, *words: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = QuietServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -8,7 +8,8 @@ import ssl
 import subprocess
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from stackbuild.net.client import Client, Policy
 from stackbuild.net.credentials import Credentials
 from stackbuild.net.pools import HostSettings, Proxies
 from stackbuild.net.urls import parse_url, redact
-from tests.net.servers import Reply, Seen, serving
+from tests.net.servers import QuietServer, Reply, Seen, always, serving
 
 DATA = bytes(range(256)) * 400
 
@@ -132,7 +133,8 @@ def test_redirects_end() -> None:
         with pytest.raises(NetworkError, match="redirects in circles"):
             fetch(mine, f"{server.url}/x", 10)
     for place in ("file:///etc/passwd", "ftp://example.com/", "http://[::bad/"):
-        with serving(lambda seen, place=place: Reply(302, headers={"Location": place})) as server:  # type: ignore[misc]
+        elsewhere = Reply(302, headers={"Location": place})
+        with serving(partial(always, elsewhere)) as server:
             with pytest.raises(NetworkError, match=r"not a valid|invalid place"):
                 fetch(mine, f"{server.url}/x", 10)
 
@@ -177,11 +179,10 @@ def test_https_is_verified_and_an_extra_ca_is_taken(tmp_path: Path) -> None:
         def log_message(self, *words: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server = QuietServer(("127.0.0.1", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda *words: None  # type: ignore[method-assign]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     url = f"https://localhost:{server.server_address[1]}/"

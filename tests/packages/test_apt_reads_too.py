@@ -23,7 +23,7 @@ from stackbuild.packages.deb.sources_list import base_sources, host_sources
 from stackbuild.packages.ecosystem import Question
 from stackbuild.packages.fetch import Fetcher
 from stackbuild.stack.request import parse_request
-from tests.archive import Archive, archive, served
+from tests.archive import Archive, anew, archive, served
 from tests.doors import Proxy, authority
 from tests.machine import free_port, need, run
 
@@ -41,11 +41,8 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 @pytest.fixture
 def made(every: Archive) -> Iterator[Archive]:
     """The archive as new; a test changes what it publishes."""
-    every.publish()
-    yield every
-    every.faults.clear()
-    every.asked.clear()
-    every.login = ""
+    with anew(every) as made:
+        yield made
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.machine import need
 
 _CONFIG = """\
 version: 0.1
@@ -36,9 +37,7 @@ def free_port() -> int:
 @contextmanager
 def running_registry(folder: Path, more: str = "") -> Iterator[str]:
     """A registry that keeps its data in `folder`. more: further lines of its config (auth, ...)."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        pytest.skip("Debian's docker-registry is not installed")
+    program = need("docker-registry")
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     config = folder / "config.yml"

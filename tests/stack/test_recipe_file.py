@@ -37,10 +37,10 @@ def settled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
 
 def test_it_is_beside_the_file_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = settled(project(tmp_path), monkeypatch)
-    assert stack.layers[0].copy[0].recipe_file == str(tmp_path / "recipes/web/web.conf")
+    assert stack.layers[0].copy_[0].recipe_file == str(tmp_path / "recipes/web/web.conf")
     assert tmp_path / "recipes/web/web.conf" in stack.read
     (tmp_path / "stack.toml").write_text(STACK + LAYER.format("web.conf").replace("conf", "own", 1))
-    named = {layer.name: layer.copy[0].recipe_file for layer in settled(tmp_path, monkeypatch).layers}
+    named = {layer.name: layer.copy_[0].recipe_file for layer in settled(tmp_path, monkeypatch).layers}
     assert named["own"] == str(tmp_path / "web.conf")
 
 
@@ -67,7 +67,7 @@ def test_no_path_leaves_the_recipe(name: str, says: str, tmp_path: Path, monkeyp
     (recipe / "out").symlink_to("/etc/passwd")
     (recipe / "parts/out").symlink_to("/etc")
     if not name:  # the recipe's whole folder: it does not leave it
-        assert settled(tmp_path, monkeypatch).layers[0].copy[0].recipe_file == str(recipe)
+        assert settled(tmp_path, monkeypatch).layers[0].copy_[0].recipe_file == str(recipe)
         return
     with pytest.raises(UsageError) as found:
         settled(tmp_path, monkeypatch)

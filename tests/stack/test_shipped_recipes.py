@@ -45,7 +45,7 @@ def test_web_static_settles_what_was_asked(tmp_path: Path) -> None:
     plain = settled(tmp_path, '{ use = "web-static" }')
     config = plain.layers[0].files[0].content or ""
     assert "try_files $uri $uri/ =404;" in config and "immutable" not in config
-    assert plain.image.user == "www-data" and plain.layers[1].copy[0].from_ == "./"
+    assert plain.image.user == "www-data" and plain.layers[1].copy_[0].from_ == "./"
     app = settled(tmp_path, '{ use = "web-static", with = { single-page = true, immutable = ["/a.b/"] } }')
     config = app.layers[0].files[0].content or ""
     assert "try_files $uri $uri/ /index.html;" in config and '"~^/a\\.b/" "public, max-age=31536000' in config

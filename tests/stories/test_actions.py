@@ -24,7 +24,7 @@ from stackbuild.core.digest import digest_of
 from stackbuild.plan.step import ActionKind
 from tests.archive import archive, stack_of
 from tests.conftest import Hello, Person, Stackbuild
-from tests.machine import need, need_root, run
+from tests.machine import need, run
 from tests.projects import other_times, write_tiny
 
 pytestmark = pytest.mark.root
@@ -54,11 +54,6 @@ remove = ["/opt/file.txt"]
 [users.app]
 uid = 10001
 """
-
-
-@pytest.fixture(autouse=True)
-def _root() -> None:
-    need_root()
 
 
 def actions(folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, bytes, ActionResult]]:
@@ -132,16 +127,16 @@ def same_for_two_users(
     first: Path, person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, tuple[str, bytes, ActionResult]]:
     """Build a project as root, and a copy of it as an ordinary user; each action and result is the same to the byte."""
-    second = person.home / "Ünd two" / first.name
+    second, other = person.home / "Ünd two" / first.name, person.home / f"store of {first.name}"
     mine = Stackbuild(first, tmp_path / "store", environ={"TZ": "Pacific/Auckland"})
     digest = mine("build").out.strip()
     shutil.copytree(first, second)
     other_times(second)
     run([need("chown"), "-R", f"{person.name}:", second])
     theirs = person.stackbuild(second)
-    assert theirs("--store", person.home / "other", "build", "--locked").out.strip() == digest
+    assert theirs("--store", other, "build", "--locked").out.strip() == digest
     one = actions(first, tmp_path / "store", monkeypatch)
-    two = actions(second, person.home / "other", monkeypatch)
+    two = actions(second, other, monkeypatch)  # from here on root's files are in that store, too
     assert one.keys() == two.keys()
     for id, (_, document, result) in one.items():
         assert document == two[id][1], id

@@ -15,7 +15,7 @@ import pytest
 
 from tests.archive import archive
 from tests.conftest import Stackbuild
-from tests.machine import need, need_root, run, wait_until
+from tests.machine import need, run, wait_until
 from tests.projects import write_tiny
 
 pytestmark = pytest.mark.root
@@ -24,11 +24,6 @@ Keep = Callable[[subprocess.Popen[str]], subprocess.Popen[str]]
 RUN = '[[layer]]\nname = "made"\nrun = ["echo making", "echo made > /made"]\n'
 FAILS = '[[layer]]\nname = "broken"\nrun = ["echo so far so good", "cat /no/such/file", "echo never"]\n'
 SLOW = '[[layer]]\nname = "slow"\nrun = ["echo begun", "sleep 60", "echo > /done"]\n'
-
-
-@pytest.fixture(autouse=True)
-def _root() -> None:
-    need_root()
 
 
 def digest(ran: object) -> str:
