@@ -24,7 +24,8 @@ class Bench:
     runs: int
     docker: Engine | None = None
     podman: Engine | None = None
-    mirror: LocalMirror | None = None
+    archives: LocalMirror | None = None  # the machine's archives, whole but for their pools
+    small: LocalMirror | None = None  # an archive whose index names nothing but what is installed here
     times: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     memory: str = ""
 

@@ -1,7 +1,9 @@
 """stackbuild against mmdebstrap and docker, on the same packages, alternating, in one go. Prints medians and ratios.
 
-All package files are there before anything is timed: stackbuild has them in its store, mmdebstrap and
-`docker build` read them from a file: archive of the same files. So no side waits for a network.
+All package files and indexes are there before anything is timed: stackbuild has them in its store, mmdebstrap and
+`docker build` read them from file: archives, which are this machine's with what they have of indexes. So no side waits
+for a network, and each that resolves resolves among all packages. "(small index)" marks sides that have an
+archive of the needed packages alone instead: nobody's archive is like that, but it says what indexes cost.
 
 usage: scripts/bench [--runs N] [--only NAME]... [--json FILE] [--keep FOLDER]
 """
@@ -25,19 +27,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.bench import TIMEOUT, Bench, stackbuild
 from benchmarks.engines import ULIMITS, Engine, dockerd, podman, registry
-from benchmarks.local_mirror import locked_packages, make_mirror
+from benchmarks.local_mirror import LocalMirror, locked_packages, make_archives, make_mirror
 from benchmarks.monorepo import monorepo
 
 WANTED = ["python3", "curl", "nginx-light"]
 ADDED = ["less", "jq", "rsync", "file", "tree"]  # one more each time, so that no side has done it before
 EPOCH = "315532801"
+DISTRO = "debian/bookworm"
+APT = ('Acquire::Check-Valid-Until "false"', 'Acquire::Check-Date "false"', 'Acquire::Languages "none"')
+"""Settings of apt on each other side: archives as old as they are, and no translations, as in Debian's own images."""
+BASE, SMALL_BASE = "bench-base", "bench-base-small"
 
 
 def project(folder: Path, install: list[str]) -> Path:
     """A stack of these packages, with a start command for the start-up benchmark."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "stack.toml").write_text(
-        f'[stack]\nname = "bench"\n[base]\ndistro = "debian/bookworm"\nvariant = "apt"\n'
+        f'[stack]\nname = "bench"\n[base]\ndistro = "{DISTRO}"\nvariant = "apt"\n'
         f'[packages]\ninstall = {json.dumps(install)}\n[image]\ncmd = ["true"]\n'
     )
     return folder
@@ -57,7 +63,8 @@ def prepare(bench: Bench) -> None:
     """Download everything once, make the file: archive, Docker's base image, and warm both sides' base."""
     full = project(bench.work / "full", WANTED + ADDED)
     stackbuild(full, bench.downloads, "build")
-    bench.mirror = make_mirror(bench.work / "mirror", full / "stack.lock", bench.downloads)
+    bench.small = make_mirror(bench.work / "small", full / "stack.lock", bench.downloads)
+    bench.archives = make_archives(bench.work / "archives", full / "stack.lock", bench.downloads, DISTRO)
     count, size = (
         len(locked_packages(full / "stack.lock")),
         sum(p["size"] for p in locked_packages(full / "stack.lock")),
@@ -66,30 +73,32 @@ def prepare(bench: Bench) -> None:
 
 
 def engines_base(bench: Bench) -> None:
-    """Import what mmdebstrap makes of the base, the archive inside it: no engine downloads anything."""
-    assert bench.mirror
+    """Import what mmdebstrap makes of the base, the archives inside it: no engine downloads anything."""
     tree, packed = bench.work / "engines-base", bench.work / "engines-base.tar"
-    mmdebstrap(bench, tree, [])
-    inside = tree / "mirror"
-    subprocess.run(["cp", "-a", bench.mirror.folder, inside], check=True)
-    (tree / "etc/apt/sources.list").write_text("deb [trusted=yes] file:/mirror ./\n")
-    shutil.rmtree(tree / "etc/apt/sources.list.d", ignore_errors=True)
-    subprocess.run(["tar", "-C", tree, "-cf", packed, "."], check=True)
-    for engine in (bench.docker, bench.podman):
-        if engine:
-            engine("import", packed, "bench-base", timeout=TIMEOUT)
-    packed.unlink()
-    shutil.rmtree(tree)
+    for name, archives in ((BASE, bench.archives), (SMALL_BASE, bench.small)):
+        assert archives
+        mmdebstrap(archives, tree, [])
+        subprocess.run(["cp", "-a", archives.folder, tree / "mirror"], check=True)
+        (tree / "etc/apt/sources.list").write_text("".join(f"{line}\n" for line in archives.at("/mirror")))
+        shutil.rmtree(tree / "etc/apt/sources.list.d", ignore_errors=True)
+        (tree / "etc/apt/apt.conf.d/bench").write_text("".join(f"{option};\n" for option in APT))
+        subprocess.run(["tar", "-C", tree, "-cf", packed, "."], check=True)
+        for engine in (bench.docker, bench.podman):
+            if engine:
+                engine("import", packed, name, timeout=TIMEOUT)
+        packed.unlink()
+        shutil.rmtree(tree)
 
 
-def mmdebstrap(bench: Bench, target: Path, install: list[str]) -> None:
-    """A tree of the apt variant and these packages, from the file: archive."""
-    assert bench.mirror
+def mmdebstrap(archives: LocalMirror | None, target: Path, install: list[str]) -> None:
+    """A tree of the apt variant and these packages, from file: archives."""
+    assert archives
     shutil.rmtree(target, ignore_errors=True)
     argv = ["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--format=directory"]
     argv += ["--hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount"]
+    argv += [f"--aptopt={option}" for option in APT]
     argv += [f"--include={','.join(install)}"] if install else []
-    argv += ["", str(target), bench.mirror.line]
+    argv += ["", str(target), *archives.at(archives.folder)]
     done = subprocess.run(
         argv, env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH}, capture_output=True, text=True, timeout=TIMEOUT
     )
@@ -101,16 +110,18 @@ def mmdebstrap_image(bench: Bench, install: list[str]) -> None:
     """The same as an image: what mmdebstrap makes, imported into podman's store."""
     assert bench.podman
     tree = bench.work / "tree-image"
-    mmdebstrap(bench, tree, install)
+    mmdebstrap(bench.archives, tree, install)
     packed = tree.with_suffix(".tar")
     subprocess.run(["tar", "-C", tree, "-cf", packed, "."], check=True)
     bench.podman("import", packed, "bench-mmdebstrap", timeout=TIMEOUT)
 
 
-def docker_build(bench: Bench, lines: list[str], tag: str, *options: str, copy: Path | None = None) -> None:
+def docker_build(
+    bench: Bench, lines: list[str], tag: str, *options: str, copy: Path | None = None, base: str = BASE
+) -> None:
     """`docker build` with BuildKit of a Dockerfile with these RUN lines, and a folder that is copied after them."""
     assert bench.docker
-    context = dockerfile(copy or bench.work / "context", lines, "COPY site /srv/site\n" if copy else "")
+    context = dockerfile(copy or bench.work / "context", lines, "COPY site /srv/site\n" if copy else "", base)
     bench.docker("build", "-q", "--network", "host", *options, "-t", tag, context, timeout=TIMEOUT)
 
 
@@ -122,10 +133,10 @@ def buildah_build(bench: Bench, lines: list[str], tag: str) -> None:
     buildah(*words, dockerfile(bench.work / "context", lines), timeout=TIMEOUT)
 
 
-def dockerfile(context: Path, lines: list[str], last: str = "") -> Path:
+def dockerfile(context: Path, lines: list[str], last: str = "", base: str = BASE) -> Path:
     """A build context whose Dockerfile has these RUN lines."""
     context.mkdir(exist_ok=True)
-    (context / "Dockerfile").write_text("FROM bench-base\n" + "".join(f"RUN {line}\n" for line in lines) + last)
+    (context / "Dockerfile").write_text(f"FROM {base}\n" + "".join(f"RUN {line}\n" for line in lines) + last)
     return context
 
 
@@ -143,13 +154,14 @@ def from_nothing(bench: Bench) -> None:
         stackbuild(folder, bench.work / f"store-{number}", "build", "--locked")
 
     def theirs(number: int) -> None:
-        mmdebstrap(bench, bench.work / f"tree-{number}", WANTED)
+        mmdebstrap(bench.archives, bench.work / f"tree-{number}", WANTED)
 
     for number in range(bench.runs):
         store_with_downloads(bench, bench.work / f"store-{number}")
     sides: dict[str, Callable[[int], object]] = {"stackbuild": ours, "mmdebstrap (to a folder)": theirs}
     if bench.podman:
         sides["mmdebstrap, podman import"] = lambda n: mmdebstrap_image(bench, WANTED)
+    sides["mmdebstrap (to a folder; small index)"] = lambda n: mmdebstrap(bench.small, bench.work / "tree-s", WANTED)
     if bench.docker:
         # On a ready base image: Docker skips what the others have to do.
         sides["docker build (on a ready base)"] = lambda n: docker_build(
@@ -173,7 +185,7 @@ def wave_0_shared(bench: Bench) -> None:
         "wave 0 shared",
         {
             "stackbuild": lambda n: stackbuild(folder, stores[n], "build", "--locked"),
-            "mmdebstrap (to a folder)": lambda n: mmdebstrap(bench, bench.work / "tree-base", WANTED),
+            "mmdebstrap (to a folder)": lambda n: mmdebstrap(bench.archives, bench.work / "tree-base", WANTED),
         },
     )
     shutil.rmtree(bench.work / "tree-base")
@@ -193,9 +205,11 @@ def one_package_more(bench: Bench) -> None:
     sides: dict[str, Callable[[int], object]] = {"stackbuild": ours}
     if bench.docker:
         docker_build(bench, [install_line(WANTED)], "bench")
-        sides["docker build"] = lambda n: docker_build(
-            bench, [install_line(WANTED), install_line([ADDED[n % len(ADDED)]])], "bench-more"
-        )
+        docker_build(bench, [install_line(WANTED)], "bench-small", base=SMALL_BASE)
+        for side, base in (("docker build", BASE), ("docker build (small index)", SMALL_BASE)):
+            sides[side] = lambda n, base=base: docker_build(
+                bench, [install_line(WANTED), install_line([ADDED[n % len(ADDED)]])], "bench-more", base=base
+            )
     if bench.podman and Path("/usr/bin/buildah").exists():
         buildah_build(bench, [install_line(WANTED)], "bench")
         sides["buildah bud"] = lambda n: buildah_build(
@@ -398,7 +412,8 @@ def main() -> None:
         work = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sb", dir="/tmp")))
         work.mkdir(parents=True, exist_ok=True)
         bench = Bench(work, args.runs)
-        shutil.rmtree(work / "mirror", ignore_errors=True)
+        for made in ("small", "archives"):
+            shutil.rmtree(work / made, ignore_errors=True)
         prepare(bench)
         if Path("/usr/sbin/dockerd").exists():
             bench.docker = stack.enter_context(dockerd(work / "d"))

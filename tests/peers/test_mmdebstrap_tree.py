@@ -82,7 +82,7 @@ def test_the_tree_equals_mmdebstraps(hello: Hello, tmp_path: Path) -> None:
         argv += ["--hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount", "--include=python3,curl,nginx-light"]
         # The order of sets in .pyc files follows Python's hash seed: without one, mmdebstrap differs from itself.
         environ = {**os.environ, "SOURCE_DATE_EPOCH": "315532801", "PYTHONHASHSEED": "0"}
-        run([*argv, "", theirs, mirror.line], timeout=300, env=environ)
+        run([*argv, "", theirs, *mirror.at(mirror.folder)], timeout=300, env=environ)
     finally:
         run([need("rm"), "-rf", "--one-file-system", mirror.folder])
 
