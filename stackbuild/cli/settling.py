@@ -87,7 +87,7 @@ def _settled(
     words = words_of(question, pins or {}, outline(below) if below else image_level)
     if (stack := kept.get(words, app.environ)) is not None:
         return stack
-    from stackbuild.cli.beside import settled_beside
+    from stackbuild.cli.beside import be_ready, settled_beside
 
     def settle_now(remote: Remote | None = None) -> Stack:
         from stackbuild.stack.settle import settle
@@ -96,7 +96,8 @@ def _settled(
 
     started = time.time_ns()
     builds = app.args.command in ("build", "up", "plan", "lock")  # others import pydantic anyway
-    stack = (settled_beside(settle_now) if builds else None) or settle_now(remote_recipes(app))
+    stack = settled_beside(settle_now, lambda: be_ready(app, question.lock_file, kept.last(words))) if builds else None
+    stack = stack or settle_now(remote_recipes(app))
     kept.put(words, app.environ, stack, started)
     return stack
 
@@ -107,9 +108,8 @@ def _pins(app: App, question: Question) -> Mapping[str, Digest]:
 
     if app.args.command == "lock" and app.args.update == []:
         return {}
-    lock = LockFile(question.lock_file).read()
     moving = app.args.update or () if app.args.command == "lock" else ()
-    return {name: digest for name, digest in (lock.recipes if lock else {}).items() if name not in moving}
+    return {n: digest for n, digest in LockFile(question.lock_file).recipes().items() if n not in moving}
 
 
 def remote_recipes(app: App) -> Remote:

@@ -167,6 +167,17 @@ class LockFile:
 
     def read(self) -> Lock | None:
         """The lock; None if there is no file. Raises UsageError (with the line) if it is not a lock."""
+        data = self._bytes()
+        return None if data is None else parse(data, str(self.path))
+
+    def recipes(self) -> Mapping[str, Digest]:
+        """The digests of remote recipes: the lock is parsed only if it may have some. Raises as `read` does."""
+        data = self._bytes()
+        if data is None or (b"recipes" not in data and b"\\" not in data):  # how else could a key say it?
+            return {}
+        return parse(data, str(self.path)).recipes
+
+    def _bytes(self) -> bytes | None:
         try:
             with open(self.path, "rb") as file:
                 data = file.read(LIMIT + 1)
@@ -176,7 +187,7 @@ class LockFile:
             raise host_error(error, self.path) from error
         if len(data) > LIMIT:
             raise UsageError("the lock is too large", where=Origin("lock", str(self.path)))
-        return parse(data, str(self.path))
+        return data
 
     def write(self, lock: Lock) -> bool:
         """Replace the file, whole or not at all; False if it held these bytes already."""

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from stackbuild.core.digest import CHUNK, Digest, finish, hex_of
@@ -19,6 +19,9 @@ from stackbuild.core.errors import Hint, Interrupted, NetworkError
 from stackbuild.core.events import BytesFetched, Listener, nobody
 from stackbuild.core.files import host_error
 from stackbuild.core.paths import StorePaths, ensure
+
+if TYPE_CHECKING:
+    from stackbuild.packages.index import Index
 
 CONNECTIONS = 4
 """Downloads at the same time: a few kept-alive connections are as fast as many, and kind to mirrors."""
@@ -67,6 +70,12 @@ class Fetcher:
     max_age: seconds for which an archive's Release need not be asked for again.
     """
 
+    def ahead(self) -> Fetcher:
+        """One that asks nobody and says nothing, for what may be needed: what it opens is open here, too."""
+        quiet = Fetcher(self.paths, self.downloader, offline=True)
+        quiet.opened = self.opened
+        return quiet
+
     def __init__(
         self,
         paths: StorePaths,
@@ -78,6 +87,7 @@ class Fetcher:
     ) -> None:
         self.paths, self.downloader, self.listener, self.offline = paths, downloader, listener, offline
         self.max_age = max_age
+        self.opened: dict[Path, Index] = {}  # package indexes of the store that were read and checked
         self._silent: set[str] = set()  # hosts that gave no answer: asked last from then on
 
     def path(self, digest: Digest) -> Path:

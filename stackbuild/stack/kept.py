@@ -58,10 +58,12 @@ class KeptStacks:
         stamp = stamps.read(stamps.place(self._area, words))
         if stamp is None or not stamp.current(environ):
             return None
-        try:
-            return load(base64.b64decode(stamp.result["stack"]))
-        except (KeyError, TypeError, ValueError):
-            return None
+        return _stack_of(stamp)
+
+    def last(self, words: list[str]) -> Stack | None:
+        """The stack that was kept under these words, whatever has changed since: good for guesses only."""
+        stamp = stamps.read(stamps.place(self._area, words))
+        return _stack_of(stamp) if stamp is not None else None
 
     def made(self, words: list[str], environ: Mapping[str, str], code: str) -> Any:
         """What was made of the stack of these words by this file of ours (`put_made`); None if it is not known."""
@@ -110,6 +112,13 @@ def words_of(question: Question, pins: Mapping[str, str], image_level: Mapping[s
         *(f"{name}={digest}" for name, digest in sorted(pins.items())),
         hashlib.sha256(json.dumps(image_level, sort_keys=True).encode()).hexdigest(),
     ]
+
+
+def _stack_of(stamp: stamps.Stamp) -> Stack | None:
+    try:
+        return load(base64.b64decode(stamp.result["stack"]))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def dump(stack: Stack) -> bytes:

@@ -143,3 +143,21 @@ def test_merge_markers_are_named_by_line() -> None:
 def test_a_newer_lock_says_upgrade() -> None:
     with pytest.raises(UsageError, match="newer stackbuild"):
         parse(render(LOCK).replace(b"version = 1\n", b"version = 4\n", 1), "stack.lock")
+
+
+@pytest.mark.parametrize("key", ["[recipes]\n", '["recip\\u0065s"]\n', "recipes."])
+def test_recipes_are_found_however_they_are_written(key: str, tmp_path: Path) -> None:
+    text = render(replace(LOCK, recipes={})).decode()
+    said = f'"web-service" = "{digest_of(b"recipe")}"\n'
+    text = text.replace("\n\n[", f"\n{key}{said}\n[", 1)
+    (tmp_path / "stack.lock").write_text(text)
+    lock = LockFile(tmp_path / "stack.lock")
+    assert lock.recipes() == {"web-service": digest_of(b"recipe")} == (lock.read() or LOCK).recipes
+
+
+def test_a_lock_without_recipes_is_not_parsed_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = LockFile(tmp_path / "stack.lock")
+    assert lock.recipes() == {}
+    lock.write(replace(LOCK, recipes={}))
+    monkeypatch.setattr("stackbuild.lock.lock.parse", lambda data, file: pytest.fail("parsed"))
+    assert lock.recipes() == {}

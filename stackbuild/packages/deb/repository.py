@@ -77,12 +77,12 @@ def open_repositories(
         missing += [(source, release, f) for f in indexes if _cached(fetcher, f) is None]
     fetcher.fetch([_wanted(*item) for item in missing], "package indexes")
     for _, release, file in missing:
-        _parse(fetcher, release, file)
+        fetcher.opened[_place(fetcher, file)] = _parse(fetcher, release, file)
     return [
         Repository(
             source,
             release,
-            tuple(_load(fetcher, source, release, f) for f in indexes),
+            tuple(_load(fetcher, source, f) for f in indexes),
             tuple(f.path.partition("/binary-")[0] if "/binary-" in f.path else "" for f in indexes),
         )
         for (source, release), indexes in zip(releases, files, strict=True)
@@ -301,10 +301,14 @@ def _place(fetcher: Fetcher, file: IndexFile) -> Path:
 
 
 def _cached(fetcher: Fetcher, file: IndexFile) -> Index | None:
-    try:
-        return Index.open(_place(fetcher, file))
-    except (OSError, ValueError):
-        return None
+    """The parsed form, if the store has it; read and checked once a command."""
+    place = _place(fetcher, file)
+    if place not in fetcher.opened:
+        try:
+            fetcher.opened[place] = Index.open(place)
+        except (OSError, ValueError):
+            return None
+    return fetcher.opened[place]
 
 
 def _wanted(source: Source, release: Release, file: IndexFile) -> Wanted:
@@ -313,10 +317,8 @@ def _wanted(source: Source, release: Release, file: IndexFile) -> Wanted:
     return Wanted(file.digest, file.size, f"{file.path} of {source.suite}", urls, source.proxy)
 
 
-def _load(fetcher: Fetcher, source: Source, release: Release, file: IndexFile) -> Index:
-    index = _cached(fetcher, file)
-    if index is None:
-        raise NetworkError(f"{file.path} of {source.suite} cannot be read back from the store")
+def _load(fetcher: Fetcher, source: Source, file: IndexFile) -> Index:
+    index = fetcher.opened[_place(fetcher, file)]
     if index.skipped:
         fetcher.listener(
             Note(f"{source.base}: {index.skipped} entries of {file.path} are not valid, left out", "warning")
