@@ -8,7 +8,6 @@ from typing import cast
 
 from stackbuild.core.errors import Hint, NetworkError, ResolutionError, UsageError
 from stackbuild.core.origin import Origin
-from stackbuild.packages.deb.archive import open_deb
 from stackbuild.packages.deb.packages_index import records_of
 from stackbuild.packages.deb.version import order
 from stackbuild.packages.fetch import Fetcher
@@ -66,6 +65,8 @@ def where(request: Request | str) -> Origin:
 
 
 def _record(file: LocalFile, request: Request, fetcher: Fetcher) -> Records:
+    from stackbuild.packages.deb.archive import open_deb  # most stacks name no files, and decoders are much to import
+
     try:
         with open_deb(fetcher.path(file.sha256), str(file), data=False) as deb:
             control = deb.fields
