@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from stackbuild.core.errors import StackError
 from stackbuild.core.events import ImageBuilt
 from stackbuild.plan.forecast import Forecast
 from stackbuild.plan.graph import Plan
+from stackbuild.plan.step import Step
 from stackbuild.store.objects import ObjectStore
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -26,7 +27,7 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 class BuiltImage:
     """An image that is in the store. document: raw bytes of the manifest or index that `digest` names.
 
-    layers: of the first platform, for `folders_of`.
+    config, layers: of the platform that this machine runs, of the first if it runs none; layers for `folders_of`.
     """
 
     name: str
@@ -61,7 +62,7 @@ def image_of(plan: Plan, results: Mapping[str, ActionResult], blobs: ObjectStore
     made = [(plan.steps[goal], results[goal]) for goal in plan.goals]
     manifests = tuple(result.outputs["manifest"] for _, result in made)
     size = sum(int(result.facts["layers_size"]) for _, result in made)
-    _, result = made[0]
+    _, result = _of_this_machine(made) if len(made) > 1 else made[0]
     config = json.loads(blobs.read(result.outputs["config"].digest))
     layers = layer_results(result.facts["layers"], result.facts["base_layers"])
     if len(made) == 1:
@@ -88,6 +89,13 @@ def image_of(plan: Plan, results: Mapping[str, ActionResult], blobs: ObjectStore
     return BuiltImage(name, digest_of(document), INDEX, document, size, config, layers, manifests)
 
 
+def _of_this_machine(made: Sequence[tuple[Step, ActionResult]]) -> tuple[Step, ActionResult]:
+    from stackbuild.host.processor import native
+
+    order = {architecture: number for number, architecture in enumerate(native())}
+    return min(made, key=lambda one: order.get(one[0].platform.split("/")[1], len(order)))
+
+
 def _platform(text: str) -> dict[str, str]:
     os, architecture, *variant = text.split("/")
     return {"os": os, "architecture": architecture, **({"variant": variant[0]} if variant else {})}
@@ -99,5 +107,5 @@ def announce(image: BuiltImage, tools: Tools) -> None:
 
 
 def folders_of(image: BuiltImage, tools: Tools) -> list[Path]:
-    """The unpacked layers of the image's first platform, lowest first; unpacks what is not yet."""
+    """The unpacked layers that are the image's on this machine, lowest first; unpacks what is not yet."""
     return [folder for _, folder in tools.folders.of(image.layers)]

@@ -162,11 +162,14 @@ def image_config_and_folders(app: App, reference: str) -> tuple[Digest, Mapping[
     it is copied into the store first. Raises UsageError, NetworkError, HostError.
     """
     from stackbuild.build.images import LayerFolders, layer_results
+    from stackbuild.host.processor import native
+    from stackbuild.oci.descriptor import Platform
     from stackbuild.oci.transports import open_source
 
-    tag = tag_in_store(app, reference)
+    tag, here = tag_in_store(app, reference), Platform(architecture=native()[0])
     # No client for what is here: to make one would settle the whole project.
-    image = open_source(f"oci:{app.layout.path}:{tag}") if tag else open_source(reference, client=app.client)
+    source, client = (f"oci:{app.layout.path}:{tag}", None) if tag else (reference, app.client)
+    image = open_source(source, client=client, platform=here)
     result = keep_image(app, image)
     if not tag:
         app.layout.add(image.manifest.raw, tag=str(reference).removeprefix("docker://"))

@@ -79,7 +79,7 @@ def base_app(app: App, stack: Stack) -> App:
 def _words(args: Namespace, file: str) -> Namespace:
     """The command line as it is meant for a base stack."""
     sets = [one for one in args.sets or () if one.partition(".")[0] in OF_THE_MACHINE]
-    none = {"target": [], "update": None, "vendor": None, "profile": None, "sets": sets or None}
+    none = {"target": [], "platform": [], "update": None, "vendor": None, "profile": None, "sets": sets or None}
     return Namespace(**{**vars(args), **none, "file": file, "files": [file]})
 
 

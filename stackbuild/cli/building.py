@@ -76,7 +76,7 @@ def described(app: App, *, targets: Sequence[str] = (), locked: bool = False, ar
     stack = app.stack()
     app.protect()
     lock = lock_for(app, stack, locked=locked)
-    plan = app.plan.towards(targets) if targets else app.plan
+    plan = _for_platforms(app, app.plan.towards(targets) if targets else app.plan)
     secrets = read_secrets(getattr(args, "secret", []), app)
     tools = app.tools(secrets, shell=bool(getattr(args, "shell_on_failure", False)))
     below = {name: one.base_tools for name, one in by_name([app]).items() if one is not app}
@@ -84,6 +84,21 @@ def described(app: App, *, targets: Sequence[str] = (), locked: bool = False, ar
         tools = several_tools({"": tools, stack.name: tools, **below})
     sweep(app.paths.scratch)
     return Work(stack, lock, plan, tools, Forecast())
+
+
+def _for_platforms(app: App, plan: Plan) -> Plan:
+    """The part of a plan that --platform asks for. Raises UsageError for one that the stack is not for."""
+    asked = getattr(app.args, "platform", ())
+    known = tuple(app.stack().image.platforms)
+    for platform in asked:
+        if platform not in known:
+            raise UsageError(
+                f"--platform {platform}: {app.stack().name} is not for it",
+                where=app.stack().origin("image", "platforms"),
+                why=f"it is for {', '.join(known)}",
+                hints=[Hint("add it to image.platforms, then lock")],
+            )
+    return plan.towards(goal for goal in plan.goals if plan.steps[goal].platform in asked) if asked else plan
 
 
 def looked_up(plan: Plan, tools: Tools, *, again: bool) -> Forecast:

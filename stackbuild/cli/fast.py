@@ -53,6 +53,8 @@ def words(args: Namespace, environ: Mapping[str, str], more: Sequence[str] = ONC
         __version__,
         *files,
         *(args.profile or ()),
+        "--platform",
+        *getattr(args, "platform", ()),
         "--set",
         *(args.sets or ()),
         "--environment",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
     from stackbuild.core.digest import Digest
     from stackbuild.net.client import Answer, Client, Policy
+    from stackbuild.oci.image import AnyImage
     from stackbuild.oci.reference import Reference
     from stackbuild.packages.fetch import Fetcher
     from stackbuild.plan.step import Step
@@ -127,23 +128,36 @@ class _Noting:
 
 def copy_out(app: App, digest: Digest, place: str) -> None:
     """An image of the store to a place of oci/transports. Raises UsageError, NetworkError, HostError."""
-    from stackbuild.cli.base_image import image_in_store
+    from stackbuild.oci.image import ImageIndex
     from stackbuild.oci.transports import copy
 
-    image = image_in_store(app, digest, place)
-    if image is None:
-        raise UsageError(
-            f"{place} cannot be written",
-            why="the image is for several platforms; only one image can be sent to a place so far",
-            hints=[Hint("set image.platforms to one platform, or build one with --set")],
-        )
-    if image.origin is None and app.has_project:
-        image = replace(image, origin=_sibling(app))
+    image = _of_the_store(app, digest, place)
+    if app.has_project and (sibling := _sibling(app)) is not None:
+        if isinstance(image, ImageIndex):
+            image = replace(image, images=tuple(replace(one, origin=sibling) for one in image.images))
+        else:
+            image = replace(image, origin=sibling)
     app.listener(PhaseStarted("push"))
     started = time.monotonic()
     copied = copy(image, place, client=app.client, events=app.listener)
     app.listener(ImagePushed(place, copied.digest, copied.sent, copied.skipped))
     app.listener(PhaseFinished("push", time.monotonic() - started))
+
+
+def _of_the_store(app: App, digest: Digest, place: str) -> AnyImage:
+    """The image of a manifest or index of the store, on its way to a place."""
+    from stackbuild.oci.image import open_image, open_index
+    from stackbuild.oci.manifest import Manifest, parse_document
+
+    name = f"the image {digest[7:19]}"
+    try:
+        document = parse_document(app.blobs.read(digest), name)
+        if isinstance(document, Manifest):
+            return open_image(name, document, app.layout.open_blob)
+        return open_index(name, document, app.layout.open_blob)
+    except FileNotFoundError:
+        hints = [Hint("build it", "stackbuild build")]
+        raise UsageError(f"{place} cannot be written", why=f"{name} is not in the store", hints=hints) from None
 
 
 def _sibling(app: App) -> Reference | None:

@@ -32,12 +32,11 @@ def need_platform(platform: str, folder: Path) -> None:
     folder: where a small file may be written. Costs one failing exec for a foreign platform, and that once.
     """
     architecture = platform.split("/")[1]
-    machine = this_machine.machine()
-    if architecture in NATIVE.get(machine, (machine,)) or _emulated(architecture, folder):
+    if architecture in native() or _emulated(architecture, folder):
         return
     raise HostError(
         f"programs for {platform} cannot run on this machine",
-        why=f"it is a {machine}, and its kernel knows no emulator for {architecture} (binfmt_misc); "
+        why=f"it is a {this_machine.machine()}, and its kernel knows no emulator for {architecture} (binfmt_misc); "
         "the maintainer scripts and `run` layers of the image need one",
         hints=(
             Hint("install emulators: Debian's packages qemu-user-static and binfmt-support register them",
@@ -45,6 +44,12 @@ def need_platform(platform: str, folder: Path) -> None:
             Hint(f"or build {platform} on a machine of its own; locking needs no emulator"),
         ),
     )  # fmt: skip
+
+
+def native() -> tuple[str, ...]:
+    """The architectures (GOARCH) whose programs this machine's processor runs itself, its own first."""
+    machine = this_machine.machine()
+    return NATIVE.get(machine, (machine,))
 
 
 @lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""One image as it is handed around, wherever it comes from: verified documents, layers opened when asked."""
+"""An image as it is handed around, wherever it comes from: verified documents, layers opened when asked."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import BinaryIO, cast
 from stackbuild.core.digest import Digest, VerifyingReader, digest_of
 from stackbuild.core.errors import NetworkError
 from stackbuild.oci.config import ImageConfig, parse_config
-from stackbuild.oci.descriptor import Descriptor
+from stackbuild.oci.descriptor import Descriptor, Platform
 from stackbuild.oci.documents import MAX_DOCUMENT
-from stackbuild.oci.manifest import Manifest, check_runnable
+from stackbuild.oci.manifest import Index, Manifest, check_runnable, parse_document
 from stackbuild.oci.reference import Reference
 
 Fetch = Callable[[Descriptor], BinaryIO]
@@ -54,6 +54,19 @@ class Image:
         return self.manifest.digest
 
     @property
+    def document(self) -> Manifest:
+        """What a place names."""
+        return self.manifest
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        return (self,)
+
+    @property
+    def platform(self) -> Platform | None:
+        return self.config.platform
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """Lowest first."""
         pairs = zip(self.manifest.layers, self.config.diff_ids, strict=True)
@@ -68,6 +81,46 @@ class Image:
         """A blob of this image; reading its end checks digest and size."""
         stream = self.fetch(blob)
         return cast(BinaryIO, VerifyingReader(stream, blob.digest, blob.size, f"{self.name}: blob {blob.digest[:19]}"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageIndex:
+    """One image for several platforms (image-spec, image-index.md): an index, and the image of each of its manifests.
+
+    name: what the user calls it.
+    """
+
+    name: str
+    document: Index
+    images: tuple[Image, ...]
+
+    @property
+    def digest(self) -> Digest:
+        """The index's digest."""
+        return self.document.digest
+
+    @property
+    def platform(self) -> None:
+        """Not one."""
+        return None
+
+
+AnyImage = Image | ImageIndex
+
+
+def open_index(name: str, index: Index, fetch: Fetch) -> ImageIndex:
+    """Read and check the images of an index. Raises NetworkError as `open_image`, and if one is itself an index."""
+    images = []
+    for descriptor in index.manifests:
+        label = f"{name} for {descriptor.platform}"
+        if descriptor.size > MAX_DOCUMENT:
+            raise NetworkError(f"the manifest of {label} is too large", why=f"{descriptor.size} bytes")
+        raw = read_small(fetch(descriptor), descriptor, f"the manifest of {label}")
+        document = parse_document(raw, label, descriptor.media_type)
+        if not isinstance(document, Manifest):
+            raise NetworkError(f"{label} cannot be read", why="it is an index within an index")
+        images.append(open_image(label, document, fetch))
+    return ImageIndex(name, index, tuple(images))
 
 
 def open_image(name: str, manifest: Manifest, fetch: Fetch, origin: Reference | None = None) -> Image:

@@ -24,7 +24,7 @@ from stackbuild.core.files import host_error, new_file, write_file
 from stackbuild.core.paths import ensure
 from stackbuild.oci.descriptor import TAG_ANNOTATION, Descriptor, Platform
 from stackbuild.oci.documents import MAX_DOCUMENT
-from stackbuild.oci.image import Image
+from stackbuild.oci.image import AnyImage
 from stackbuild.oci.layout_view import LayoutView
 from stackbuild.oci.manifest import Index, make_index, parse_document
 
@@ -209,7 +209,7 @@ class Layout(LayoutView):
 
     def write(
         self,
-        image: Image,
+        image: AnyImage,
         tag: str = "",
         annotations: Mapping[str, str] | None = None,
         progress: Callable[[Descriptor, int], None] | None = None,
@@ -217,17 +217,19 @@ class Layout(LayoutView):
         """Keep all of an image, each blob checked while it is copied, then name it. What is there is not read again."""
         self.create()
         sent = skipped = 0
-        for blob in image.blobs:
-            if self.has(blob):
-                skipped += blob.size
-                continue
-            stream = image.open(blob)
-            try:
-                self.put_blob(stream, blob, partial(progress, blob) if progress is not None else None)
-            finally:
-                stream.close()
-            sent += blob.size
-        self.add(image.manifest.raw, tag, annotations, image.config.platform)
+        for one in image.images:
+            for blob in one.blobs:
+                if self.has(blob):
+                    skipped += blob.size
+                    continue
+                stream = one.open(blob)
+                try:
+                    self.put_blob(stream, blob, partial(progress, blob) if progress is not None else None)
+                finally:
+                    stream.close()
+                sent += blob.size
+            self.put_bytes(one.manifest.raw, one.manifest.media_type)
+        self.add(image.document.raw, tag, annotations, image.platform)
         return Copied(sent, skipped, image.digest)
 
 

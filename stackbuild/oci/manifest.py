@@ -73,7 +73,7 @@ class Index:
         raise NetworkError(
             f"{name} has no image for {platform}",
             why=f"it has: {shown(', '.join(there))}" if there else "it names no platform",
-            hints=(Hint("choose one with --platform"),) if there else (),
+            hints=(Hint("take one of these platforms, or another image"),) if there else (),
         )
 
 

@@ -37,6 +37,9 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--to", action="append", default=[], metavar="REF", help="oci:DIR, docker-archive:FILE, docker://REF…"
     )
+    parser.add_argument(
+        "--platform", action="append", default=[], metavar="P", help="only this one of image.platforms; may be repeated"
+    )
     parser.add_argument("--fail-if-run", action="store_true", help="fail, before anything runs, if a step would run")
     parser.add_argument("--push", action="store_true", help="send it to all of push.to")
     parser.add_argument("--metadata-file", metavar="FILE", help="write digest, name and size as JSON")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from stackbuild.core.digest import Digest
 
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
@@ -16,7 +19,7 @@ def options(parser: ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Images:
-    """rows: (name, digest, size in bytes of the manifest's layers)."""
+    """rows: (name, digest, size in bytes of its layers)."""
 
     rows: tuple[tuple[str, str, int], ...]
 
@@ -37,11 +40,16 @@ def run(app: App, args: Namespace) -> None:
 
 
 def _rows(app: App) -> list[tuple[str, str, int]]:
-    import json
-
     rows = []
     for tag, descriptor in app.images():
-        document = json.loads(app.layout.blob_path(descriptor.digest).read_bytes())
-        total = sum(int(item["size"]) for item in document.get("layers", document.get("manifests", ())))
-        rows.append((tag, str(descriptor.digest), total))
+        rows.append((tag, str(descriptor.digest), sum(_layers(app, descriptor.digest).values())))
     return sorted(rows)
+
+
+def _layers(app: App, digest: Digest) -> dict[Digest, int]:
+    """Digest and size of each layer that a manifest of the store names, or an index for any platform."""
+    document = json.loads(app.layout.blob_path(digest).read_bytes())
+    found = {Digest(layer["digest"]): int(layer["size"]) for layer in document.get("layers", ())}
+    for manifest in document.get("manifests", ()):
+        found |= _layers(app, Digest(manifest["digest"]))
+    return found

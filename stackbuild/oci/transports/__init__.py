@@ -9,7 +9,7 @@ from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.events import Listener, nobody
 from stackbuild.oci.descriptor import Platform
 from stackbuild.oci.documents import shown
-from stackbuild.oci.image import Image
+from stackbuild.oci.image import AnyImage, Image, ImageIndex
 from stackbuild.oci.layout import Copied
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class Transport(Protocol):
     def open_image(self, rest: str, *, client: Client | None, platform: Platform | None) -> Image:
         """The image at a place; of several platforms the one asked for, linux/amd64 if none is."""
 
-    def write_image(self, image: Image, rest: str, *, client: Client | None, listener: Listener) -> Copied:
-        """Bring an image to a place, each blob checked on the way."""
+    def write_image(self, image: AnyImage, rest: str, *, client: Client | None, listener: Listener) -> Copied:
+        """Bring an image to a place, each blob checked on the way; of several platforms all, or it is a UsageError."""
 
 
 def open_source(text: str, *, client: Client | None = None, platform: Platform | None = None) -> Image:
@@ -47,10 +47,22 @@ def open_source(text: str, *, client: Client | None = None, platform: Platform |
     return transport.open_image(rest, client=client, platform=platform)
 
 
-def copy(image: Image, target: str, *, client: Client | None = None, events: Listener = nobody) -> Copied:
+def copy(image: AnyImage, target: str, *, client: Client | None = None, events: Listener = nobody) -> Copied:
     """Bring an image to a place, as `open_source` reads them, and `rootfs:DIR`. Raises as `Transport` says."""
     transport, rest = find(target)
     return transport.write_image(image, rest, client=client, listener=events)
+
+
+def only(image: AnyImage, place: str) -> Image:
+    """The image, for a place that holds one. Raises UsageError if there are several."""
+    if not isinstance(image, ImageIndex):
+        return image
+    platforms = [str(one.platform) for one in image.images]
+    raise UsageError(
+        f"{place}: holds one image, and {image.name} is for several platforms",
+        why=f"it is for {', '.join(platforms)}",
+        hints=(Hint("build one of them", f"stackbuild build --platform {platforms[0]} --to {place}:…"),),
+    )
 
 
 def find(text: str) -> tuple[Transport, str]:

@@ -16,11 +16,11 @@ from stackbuild.oci.config import parse_config
 from stackbuild.oci.descriptor import CONFIG, LAYER_OF, Descriptor, Platform
 from stackbuild.oci.diff_id import DiffIdReader
 from stackbuild.oci.documents import shown
-from stackbuild.oci.image import Image
+from stackbuild.oci.image import AnyImage, Image
 from stackbuild.oci.image import open_image as open_checked
 from stackbuild.oci.layout import Copied
 from stackbuild.oci.manifest import make_manifest
-from stackbuild.oci.transports import split_place
+from stackbuild.oci.transports import only, split_place
 from stackbuild.oci.transports.archive import Archive, new_archive
 
 if TYPE_CHECKING:
@@ -91,8 +91,9 @@ def _choose(archive: Archive, reference: str) -> tuple[str, list[str]]:
     )
 
 
-def write_image(image: Image, rest: str, *, client: Client | None, listener: Listener) -> Copied:
+def write_image(image: AnyImage, rest: str, *, client: Client | None, listener: Listener) -> Copied:
     """One tar file; the same image and REF give the same bytes. Each layer's diff ID is checked on the way."""
+    image = only(image, "docker-archive")
     path, reference = split_place(rest)
     tags = [_repo_tag(reference)] if reference else []
     config_name = f"{hex_of(image.manifest.config.digest)}.json"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, cast
@@ -12,7 +12,7 @@ from stackbuild.core.errors import NetworkError, UsageError
 from stackbuild.core.events import BytesSent, Listener
 from stackbuild.net.client import Client
 from stackbuild.oci.descriptor import Descriptor, Platform
-from stackbuild.oci.image import Image
+from stackbuild.oci.image import AnyImage, Image, ImageIndex
 from stackbuild.oci.image import open_image as open_checked
 from stackbuild.oci.layout import Copied
 from stackbuild.oci.manifest import Index, Manifest
@@ -21,6 +21,7 @@ from stackbuild.oci.registry import Registry
 
 _AT_ONCE = 6
 _FEW, _SMALL = 3, 4 << 20  # blobs and bytes that go one after the other: threads would cost more than they give
+_MANY = 20  # manifests of an index that are asked for their blobs
 _BASE_NAME = "org.opencontainers.image.base.name"
 
 
@@ -49,10 +50,11 @@ def _open(place: Reference, reference: Reference, client: Client, platform: Plat
     raise NetworkError(f"{reference} cannot be read", why="its indexes are nested too deeply")
 
 
-def write_image(image: Image, rest: str, *, client: Client | None, listener: Listener) -> Copied:
+def write_image(image: AnyImage, rest: str, *, client: Client | None, listener: Listener) -> Copied:
     """Blobs that are not there yet, then the manifest. Blobs of the same registry are mounted, not sent.
 
     What the tag names now has its blobs there: no question about each. A registry that lost some refuses the manifest.
+    Of several platforms each manifest is put by its digest, and the index at last: nobody sees half of them.
     """
     reference = parse_reference(rest.removeprefix("//"))
     if reference.digest is not None and reference.digest != image.digest:
@@ -60,6 +62,18 @@ def write_image(image: Image, rest: str, *, client: Client | None, listener: Lis
     registry = Registry(reference.host, client or Client())
     registry.ping()
     known = _blobs_of(registry, reference)
+    sent = 0
+    for one in image.images:
+        sent += _put(one, registry, reference if one is image else reference.at(one.digest), known, listener)
+        known |= {blob.digest for blob in one.blobs}
+    if isinstance(image, ImageIndex):
+        registry.put_manifest(reference, image.document.raw, image.document.media_type)
+    whole = sum({blob.digest: blob.size for one in image.images for blob in one.blobs}.values())
+    return Copied(sent, whole - sent, image.digest)
+
+
+def _put(image: Image, registry: Registry, reference: Reference, known: Set[Digest], listener: Listener) -> int:
+    """One image with its blobs. known: those that should be there. Returns the bytes of blobs that were sent."""
     send = partial(_send, image, registry, reference, _sibling(image, reference), listener)
     sent = _all(send, [blob for blob in image.blobs if blob.digest not in known])
     manifest = image.manifest
@@ -70,17 +84,19 @@ def write_image(image: Image, rest: str, *, client: Client | None, listener: Lis
             raise
         sent += _all(send, image.blobs)
         registry.put_manifest(reference, manifest.raw, manifest.media_type)
-    whole = sum(blob.size for blob in image.blobs)
-    return Copied(sent, whole - sent, image.digest)
+    return sent
 
 
 def _blobs_of(registry: Registry, reference: Reference) -> set[Digest]:
-    """The blobs of the image that the reference names now."""
+    """The blobs of the image that the reference names now, for all platforms of it."""
     try:
         found = registry.find_manifest(reference, "pull,push")
+        parts = [found]
+        if isinstance(found, Index):
+            parts = [registry.find_manifest(reference.at(one.digest), "pull,push") for one in found.manifests[:_MANY]]
     except NetworkError:  # not an image that we understand; what else is wrong, the next request says too
         return set()
-    return {blob.digest for blob in (*found.layers, found.config)} if isinstance(found, Manifest) else set()
+    return {blob.digest for one in parts if isinstance(one, Manifest) for blob in (*one.layers, one.config)}
 
 
 def _all(send: Callable[[Descriptor], int], blobs: Sequence[Descriptor]) -> int:

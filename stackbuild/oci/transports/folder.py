@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from stackbuild.core.errors import UsageError
 from stackbuild.core.events import BytesFetched, Listener
 from stackbuild.oci.descriptor import Descriptor, Platform
-from stackbuild.oci.image import Image
+from stackbuild.oci.image import AnyImage, Image
 from stackbuild.oci.layout import Copied, Layout, is_layout
 from stackbuild.oci.transports import split_place
 
@@ -23,7 +23,7 @@ def open_image(rest: str, *, client: Client | None, platform: Platform | None) -
     return Layout(Path(path)).open_image(tag, platform)
 
 
-def write_image(image: Image, rest: str, *, client: Client | None, listener: Listener) -> Copied:
+def write_image(image: AnyImage, rest: str, *, client: Client | None, listener: Listener) -> Copied:
     """Into a new or an existing layout; the name comes last, so an image is there whole or not."""
     path, tag = split_place(rest)
     folder = Path(path)

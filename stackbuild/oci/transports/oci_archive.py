@@ -9,7 +9,7 @@ from stackbuild.core.digest import Digest, hex_of
 from stackbuild.core.errors import NetworkError
 from stackbuild.core.events import BytesFetched, Listener
 from stackbuild.oci.descriptor import TAG_ANNOTATION, Descriptor, Platform
-from stackbuild.oci.image import Image
+from stackbuild.oci.image import AnyImage, Image
 from stackbuild.oci.layout import VERSION_FILE, Copied
 from stackbuild.oci.layout_view import LayoutView
 from stackbuild.oci.manifest import make_index
@@ -48,23 +48,26 @@ def open_image(rest: str, *, client: Client | None, platform: Platform | None) -
     return ArchiveLayout(Archive(path, f"oci-archive:{path}")).open_image(tag, platform)
 
 
-def write_image(image: Image, rest: str, *, client: Client | None, listener: Listener) -> Copied:
+def write_image(image: AnyImage, rest: str, *, client: Client | None, listener: Listener) -> Copied:
     """One tar file; the same image and tag give the same bytes."""
     path, tag = split_place(rest)
     entry = replace(
-        image.manifest.descriptor,
+        image.document.descriptor,
         annotations={TAG_ANNOTATION: tag} if tag else {},
-        platform=image.config.platform,
+        platform=image.platform,
     )
+    blobs = {blob.digest: (one, blob) for one in image.images for blob in one.blobs}
+    documents = {one.digest: one.document for one in (image, *image.images)}
     sent = 0
     with new_archive(path) as archive:
         archive.bytes("oci-layout", VERSION_FILE)
         archive.bytes("index.json", make_index([entry]).raw)
         archive.folder("blobs")
         archive.folder("blobs/sha256")
-        archive.bytes(_member(image.digest), image.manifest.raw)
-        for blob in image.blobs:
-            stream = image.open(blob)
+        for digest, document in documents.items():
+            archive.bytes(_member(digest), document.raw)
+        for one, blob in blobs.values():
+            stream = one.open(blob)
             try:
                 sent += archive.stream(_member(blob.digest), stream)
             finally:

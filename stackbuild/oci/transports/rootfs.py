@@ -13,9 +13,10 @@ from stackbuild.core.errors import HostError, UsageError
 from stackbuild.core.events import BytesFetched, Listener
 from stackbuild.core.files import host_error
 from stackbuild.oci.descriptor import Platform
-from stackbuild.oci.image import Image
+from stackbuild.oci.image import AnyImage, Image
 from stackbuild.oci.layout import Copied
 from stackbuild.oci.tar_extract import extract
+from stackbuild.oci.transports import only
 from stackbuild.oci.tree_write import TreeWriter
 
 if TYPE_CHECKING:
@@ -26,8 +27,9 @@ def open_image(rest: str, *, client: Client | None, platform: Platform | None) -
     raise UsageError(f"rootfs:{rest} cannot be read as an image", why="a folder has no config; it can only be written")
 
 
-def write_image(image: Image, rest: str, *, client: Client | None, listener: Listener) -> Copied:
+def write_image(image: AnyImage, rest: str, *, client: Client | None, listener: Listener) -> Copied:
     """Into a folder that does not exist or is empty; it appears whole. Needs root, or a user namespace, for owners."""
+    image = only(image, "rootfs")
     target = Path(os.path.abspath(rest))
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"rootfs:{rest} is already there", why="it would have to be empty")

@@ -64,6 +64,7 @@ class TestOciArchive(TransportContract):
 
 class TestDockerArchive(TransportContract):
     keeps_manifest: ClassVar[bool] = False
+    takes_index: ClassVar[bool] = False
 
     def place(self, tmp_path: Path) -> str:
         return f"docker-archive:{tmp_path / 'image.tar'}:example.org/team/app:2.0"
