@@ -13,14 +13,16 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from stackbuild.build import worker
 
 WARM = ("unpack", "configure", "copy", "files", "users", "run")
-"""Kinds whose modules are imported before the first request; others are imported by the worker that needs them."""
+"""Kinds whose modules are imported while nobody asks; what is not yet here is imported by the worker that needs it."""
 MESSAGE = 1 << 16
 AHEAD = b"ahead"
 """What a worker reports between its process id and its exit code when all but its outputs is there."""
@@ -29,14 +31,14 @@ AHEAD = b"ahead"
 def main() -> int:
     control = socket.socket(fileno=int(sys.argv[1]))
     worker.die_with_parent(int(sys.argv[2]))
-    for kind in WARM:
-        import_module(f"stackbuild.build.do.{kind}")
-    if not select.select([control], [], [], 0)[0]:  # nobody waits: time to find out what any sandbox needs
-        _look_around()
+    imports = (partial(import_module, f"stackbuild.build.do.{kind}") for kind in WARM)
+    chores: list[Callable[[], object]] = [*imports, _look_around]
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: each worker says itself how it ended
-    gc.freeze()
     here = os.getpid()
     while True:
+        while chores and not select.select([control], [], [], 0)[0]:  # nobody waits
+            chores.pop(0)()
+        gc.freeze()
         data, fds, _, _ = socket.recv_fds(control, MESSAGE, 2)
         if not data:  # the build is over
             return 0
@@ -53,9 +55,13 @@ def _look_around() -> None:
     from stackbuild.host import bwrap, seccomp
 
     import_module("stackbuild.host.sandbox.overlay")
-    with suppress(StackError):  # the worker that needs it says so
-        bwrap.find()
-        seccomp.program("build", network=False)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # how a program ended that is started here is asked for
+    try:
+        with suppress(StackError):  # the worker that needs it says so
+            bwrap.find()
+            seccomp.program("build", network=False)
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
 def _become_worker(request: Path, parent: int, report: int, output: int) -> None:
