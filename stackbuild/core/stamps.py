@@ -74,12 +74,17 @@ def read(path: Path) -> Stamp | None:
 
 
 def write(path: Path, stamp: Stamp, mode: int = 0o644) -> None:
-    """Replace a stamp. It may be lost (the next run is then slower), never half-made."""
+    """Replace a stamp. It may be lost (the next run is then slower), never half-made.
+
+    Where nothing can be written it is lost: what needs the store says so, and what does not need it works.
+    """
+    from stackbuild.core.errors import HostError
     from stackbuild.core.files import write_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     tree = {"v": VERSION, "files": dict(stamp.files), "env": dict(stamp.env), "result": dict(stamp.result)}
-    write_file(path, json.dumps(tree).encode(), mode=mode)
+    with suppress(OSError, HostError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, json.dumps(tree).encode(), mode=mode)
 
 
 def forget(area: Path) -> None:

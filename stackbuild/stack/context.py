@@ -14,6 +14,9 @@ from stackbuild.stack.place import Place, Saying
 from stackbuild.stack.question import Question
 from stackbuild.stack.render import Distro, has_conditions, has_templates, platform_names, render_tree
 
+NAMES = ("stack", "platform", "distro", "git", "env")
+"""What every template may name; `params` in a recipe."""
+
 
 class Context:
     """The names of DESIGN section 4; `platform` is the stack's first. said: the project's levels, its file first."""
@@ -70,6 +73,11 @@ class Context:
 
 def cannot(place: Place, key: Key, text: str, why: str, params: Mapping[str, Any] | None) -> UsageError:
     """A value that cannot be rendered, at its place."""
+    return UsageError("this value cannot be rendered", where=place.origin(key), why=why, hints=mends(text, why, params))
+
+
+def mends(text: str, why: str, params: Mapping[str, Any] | None) -> list[Hint]:
+    """What may help where a template fails. text: of the template, around the place; why: Jinja2's words."""
     hints = []
     if "dict" not in why and "env." in text and "there is no" in why:
         hints.append(Hint("name the variable in `[stack] env = […]`, and set it"))
@@ -78,7 +86,10 @@ def cannot(place: Place, key: Key, text: str, why: str, params: Mapping[str, Any
     if "params" in text and re.search("there is no|undefined", why):
         known = ", ".join(sorted(params)) if params else ""
         hints.append(Hint(f"parameters here: {known}" if known else "only recipes have parameters"))
-    return UsageError("this value cannot be rendered", where=place.origin(key), why=why, hints=hints)
+    elif "is undefined" in why:
+        names = (*NAMES, "params") if params is not None else NAMES
+        hints.append(Hint(f"known here: {', '.join(names)}"))
+    return hints
 
 
 def at(tree: Any, key: Key) -> Any:

@@ -6,15 +6,15 @@ So a file step's key holds what the template and all that it includes came to, a
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from stackbuild.core.errors import Hint, HostError, UsageError
+from stackbuild.core.errors import HostError, UsageError
 from stackbuild.core.origin import Origin
 from stackbuild.settings.flatten import Key
 from stackbuild.stack.bounded import Failed, render_file
-from stackbuild.stack.context import Context
+from stackbuild.stack.context import Context, mends
 from stackbuild.stack.place import Place, Saying, shown_path
 from stackbuild.stack.reader import read_text
 
@@ -71,8 +71,7 @@ class Templates:
             if line:
                 where = Origin(where.level, shown_path(folder / file), line, key)
             why = f"{error} ({place.origin(key)} names it)" if line else str(error)
-            known = ", ".join(sorted(params)) if params else ""
-            hints = (Hint(f"parameters here: {known}"),) if known and "params" in why else ()
+            hints = mends(_line(load, file, line), str(error), params) if line else []
             mistakes.append(UsageError(f"the template {shown} cannot be rendered", where=where, why=why, hints=hints))
             return ""
 
@@ -95,6 +94,14 @@ class Templates:
             near = sorted(p.name for p in path.parent.iterdir() if p.suffix == ".j2") if path.parent.is_dir() else []
             raise Failed(f"there is no {shown_path(path)}" + (f"; there is {', '.join(near)}" if near else ""))
         return text
+
+
+def _line(load: Callable[[str], str], file: str, number: int) -> str:
+    """The line of a template in which it failed; "" if it has changed under us."""
+    try:
+        return "".join(load(file).splitlines()[number - 1 : number])
+    except Failed:
+        return ""
 
 
 def _names_templates(value: Any) -> bool:

@@ -43,7 +43,11 @@ def mistake(error: ErrorDetails, tree: Any, place: Placed, moved: Mapping[Key, l
     if kind == "missing":
         return UsageError(f"`{name}` is missing", where=where, hints=_described(key))
     if kind in _TYPES:
-        return UsageError(f"`{shown}` must be {_TYPES[kind]}", where=where, why=f"it is {kind_of(error['input'])}")
+        what = f"an item of `{shown}`" if isinstance(name, int) else f"`{shown}`"
+        inside = keys_of(kind_at(key)) if _TYPES[kind] == "a table" else None
+        hints = (Hint(f"its keys: {', '.join(inside)}"),) if inside else ()
+        why = f"it is {kind_of(error['input'])}"
+        return UsageError(f"{what} must be {_TYPES[kind]}", where=where, why=why, hints=hints)
     if kind == "literal_error":
         known = str(error.get("ctx", {}).get("expected", "")).replace(" or ", ", ").replace("'", "").split(", ")
         return UsageError(

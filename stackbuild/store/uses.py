@@ -96,7 +96,7 @@ class Uses:
         found: list[float] = []
         try:
             entries = list(os.scandir(self._folder / "builds"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         for entry in entries:
             try:

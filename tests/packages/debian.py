@@ -10,6 +10,7 @@ from stackbuild.packages.deb.resolver import resolve_indexes
 from stackbuild.packages.ecosystem import Question, Resolution
 from stackbuild.packages.index import Index
 from stackbuild.packages.package import Archive
+from stackbuild.packages.pin import Pin
 from stackbuild.stack.request import parse_request
 
 MAIN = Archive("Example/stable", "Example", "stable", "stable")
@@ -43,9 +44,11 @@ def answer(
     status: str = "",
     recommends: bool = False,
     keep: dict[str, str] | None = None,
+    pins: Sequence[Pin] = (),
 ) -> Resolution:
     """The resolution of the requests over these stanzas."""
-    question = Question(tuple(parse_request(r) for r in requests), "amd64", variant, recommends, status.encode(), keep)
+    asked = tuple(map(parse_request, requests))
+    question = Question(asked, "amd64", variant, recommends, status.encode(), keep, pins=tuple(pins))
     pairs = [(index(*stanzas), MAIN)] + ([(index(*backports), BACKPORTS)] if backports else [])
     return resolve_indexes(question, pairs)
 

@@ -220,6 +220,23 @@ def test_a_template_stays_in_its_folder_through_links_neither(here: Path) -> Non
     assert "recipes/a/t.j2:2" in found and "leaves the folder" in found
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{{ env.HOME }}", "there is no 'HOME'; name the variable in `[stack] env = […]`"),
+        ("{{ nope }}", "'nope' is undefined; known here: stack, platform, distro, git, env, params"),
+        ("{{ params.prt }}", "there is no 'prt'; parameters here: port"),
+        ("{{ params.port | sh( }}", "unexpected '}'; braces that are meant literally"),
+    ],
+)
+def test_a_template_that_fails_says_at_its_line_what_may_help(here: Path, line: str, words: str) -> None:
+    text = '[[layer]]\nname = "l"\nfiles = [{ path = "/x", template = "t.j2" }]\n'
+    recipe(here, "a", text, '[recipe.params.port]\ntype = "integer"\ndefault = 1', t=f"first\n{line}\n")
+    [found] = mistakes(environ={"HOME": "/root"})
+    why, hint = words.split("; ")
+    assert "recipes/a/t.j2:2: layer.0.files.0.template" in found and why in found and hint in found, found
+
+
 def test_what_a_template_includes_is_read_and_decides(here: Path) -> None:
     text = '[[layer]]\nname = "l"\nfiles = [{ path = "/x", template = "t.j2" }]\n'
     place = recipe(

@@ -58,6 +58,16 @@ def test_bad_usage_names_what_is_near(stackbuild: Stackbuild) -> None:
     said(stackbuild("-C", "nowhere", "build", code=2), "nowhere")
 
 
+def test_a_store_that_cannot_be(stackbuild: Stackbuild) -> None:
+    (stackbuild.folder / "stack.toml").write_text(TINY)
+    (stackbuild.folder / "file").write_text("")
+    for store in ("file", "file/below"):
+        assert 'name = "x"' in stackbuild("--store", store, "config").out  # needs none
+        assert "all" in stackbuild("--store", store, "cache", "du").out
+        for command in ("build", "plan"):
+            said(stackbuild("--store", store, command, code=5), "cannot use", "file", "Not a directory")
+
+
 def test_a_copy_source_that_is_missing(stackbuild: Stackbuild) -> None:
     layers = '[[layer]]\nname = "more"\ncopy = [{ from = "stie/", to = "/more/" }]\n'
     write_tiny(stackbuild.folder, layers=layers)

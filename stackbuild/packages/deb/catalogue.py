@@ -140,6 +140,10 @@ class Catalogue:
         """The pin that gave it this priority, if one did."""
         return self._policy.reason(package, self._origins.get(package.key, ()))
 
+    def pinned(self, package: Package) -> bool:
+        """Whether somebody said its priority: by a pin, or for a whole source."""
+        return self.why(package) is not None or any(archive.pin is not None for archive in self.origins(package))
+
     def _of_archive(self, package: Package) -> int:
         return INSTALLED if package.archive is None else self._policy.archive(package.archive)
 

@@ -12,15 +12,24 @@ from stackbuild.packages.package import Package
 
 
 class Kept:
-    """The versions that stay, as choices of a catalogue. What the sources no longer have is not among them."""
+    """The versions that stay, as choices of a catalogue. What the sources no longer have is not among them, nor what
+    a pin forbids or puts below another version: one that was written since the lock must move what it names."""
 
     def __init__(self, catalogue: Catalogue, keep: Mapping[str, str]) -> None:
         self._catalogue = catalogue
         self._kept: dict[str, Package] = {}
         for name, version in keep.items():
             found = next((p for p in catalogue.versions(name) if p.version == version), None)
-            if found is not None and not found.installed:
+            if found is not None and not found.installed and not self._pinned_below(found):
                 self._kept[name] = catalogue.chosen[name] = found
+
+    def _pinned_below(self, locked: Package) -> bool:
+        best = self._catalogue.candidate(locked.name)
+        if best is None or best.key == locked.key:
+            return best is None and self._catalogue.pin(locked) <= 0
+        return self._catalogue.pin(best) > self._catalogue.pin(locked) and any(
+            map(self._catalogue.pinned, (best, locked))
+        )
 
     def let_go(self, wanted: Iterable[Package | Group], recommends: bool = False) -> bool:
         """Give up each version that stands in the way of what is wanted and all that it needs; whether there was one.

@@ -142,12 +142,14 @@ def _completed(catalogue: Catalogue, asked: Asked, walk: Walk, base: Base) -> li
         texts,
         lambda name: [p.version + _remark(p, catalogue, asked) for p in catalogue.every(name)],
         Origin("project", "", 0, ("packages", "install")),
-        lambda name: _mend(name, catalogue),
+        lambda name: _mend(name, catalogue, asked),
     )
 
 
-def _mend(name: str, catalogue: Catalogue) -> Sequence[Hint]:
+def _mend(name: str, catalogue: Catalogue, asked: Asked) -> Sequence[Hint]:
     """What would make a version that exists one to be had."""
+    if name in asked.forbidden:
+        return (Hint(f"take out the request `{name}-`"),)
     if catalogue.held(name) is not None:
         return (unhold(name),)
     versions = catalogue.every(name)
@@ -157,7 +159,7 @@ def _mend(name: str, catalogue: Catalogue) -> Sequence[Hint]:
 def _remark(package: Package, catalogue: Catalogue, asked: Asked) -> str:
     """Why a version that exists was not to be had."""
     if package.name in asked.forbidden:
-        return " (kept out)"
+        return f" (kept out by `{package.name}-`)"
     if catalogue.held(package.name) is not None:
         return " (held by the base image)" if package.installed else " (forbidden by that hold)"
     priority = catalogue.pin(package)
