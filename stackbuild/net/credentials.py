@@ -16,6 +16,8 @@ from stackbuild.net.urls import Url
 
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _MAX_FILE = 1 << 20
+_HUB = "docker.io"
+_HUB_KEY = "https://index.docker.io/v1/"  # what `docker login` and its helpers call it
 HELPER_SECONDS = 30.0
 
 
@@ -86,16 +88,18 @@ class Credentials:
         return self._cache[key]
 
     def _registry(self, host: str, path: str) -> Login | None:
+        server = _HUB_KEY if host == _HUB else host
         if host in self._helpers:
-            return self._ask(self._helpers[host], host)
+            return self._ask(self._helpers[host], server)
         for file in self._auth_files():
             tree = _json(file)
             helpers, store = tree.get("credHelpers"), tree.get("credsStore")
-            if isinstance(helpers, dict) and isinstance(helpers.get(host), str):
-                return self._ask(helpers[host], host)
+            for key in (host, server):
+                if isinstance(helpers, dict) and isinstance(helpers.get(key), str):
+                    return self._ask(helpers[key], key)
             login = _from_auths(tree.get("auths"), host, path, file)
             if login is None and isinstance(store, str) and store:
-                login = self._ask(store, host)
+                login = self._ask(store, server)
             if login is not None:
                 return login
         return None
@@ -174,6 +178,8 @@ def _from_auths(auths: Any, host: str, path: str, file: Path) -> Login | None:
 
 def _plain_key(key: str) -> str:
     """Docker writes "https://host/v1/" for some hosts, podman "host/team"."""
+    if key == _HUB_KEY:
+        return _HUB
     _, separator, rest = key.partition("://")
     if not separator:
         return key.rstrip("/")

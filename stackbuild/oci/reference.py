@@ -10,6 +10,7 @@ from stackbuild.core.digest import Digest, parse_digest
 from stackbuild.core.errors import Hint, UsageError
 from stackbuild.oci.documents import shown
 
+HUB = "docker.io"
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]{{1,5}})?\Z")
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -50,7 +51,8 @@ class Reference:
 def parse_reference(text: str) -> Reference:
     """ "registry.example.com/team/x:1.0@sha256:…", a leading "docker://" allowed. No tag and no digest: "latest".
 
-    A name without a host is refused: which registry it means differs from machine to machine.
+    A name without a host is refused: which registry it means differs from machine to machine. docker.io/debian is
+    docker.io/library/debian, as engines read it.
     Raises UsageError.
     """
     rest = text.removeprefix("docker://")
@@ -73,6 +75,8 @@ def parse_reference(text: str) -> Reference:
         raise _refused(text, "the path is lower-case letters, digits and single separators")
     if colon and not _TAG.match(tag):
         raise _refused(text, "a tag is at most 128 letters, digits, `.`, `_` and `-`")
+    if host == HUB and "/" not in path:
+        path = f"library/{path}"
     return Reference(host, path, tag or ("" if digest else "latest"), digest)
 
 
@@ -84,6 +88,11 @@ def _is_host(text: str) -> bool:
     if not _HOST.match(text):
         return False
     return "." in text or ":" in text or text == "localhost"
+
+
+def server_of(host: str) -> str:
+    """The host that answers for a registry of this name: what docker.io calls itself is a web site."""
+    return f"registry-1.{HUB}" if host == HUB else host
 
 
 def is_loopback(host: str) -> bool:

@@ -23,7 +23,7 @@ from stackbuild.net.urls import join, parse_url, redact
 from stackbuild.oci.descriptor import INDEXES, MANIFESTS, Descriptor
 from stackbuild.oci.documents import MAX_DOCUMENT
 from stackbuild.oci.manifest import Index, Manifest, parse_document
-from stackbuild.oci.reference import Reference, is_loopback
+from stackbuild.oci.reference import Reference, is_loopback, server_of
 from stackbuild.oci.registry_auth import Auth, login_refused
 
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
@@ -41,7 +41,7 @@ class Registry:
         self.host, self._client = host, client
         settings = client.settings.get(host) or HostSettings()
         self._plain = settings.insecure or is_loopback(host)
-        self._base = f"https://{host}"
+        self._base = f"https://{server_of(host)}"
         self._known = not self._plain
         self._auth = Auth(host, client, plain=self._plain)
 

@@ -87,7 +87,7 @@ def serving(answer: Callable[[Seen], Reply]) -> Iterator[Server]:
             if given.cut is not None or given.length is not None:
                 self.close_connection = True
 
-        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = reply
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_CONNECT = reply
 
         def log_message(self, *words: object) -> None:
             pass

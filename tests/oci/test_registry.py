@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from stackbuild.core.errors import NetworkError
-from stackbuild.net.client import Client
+from stackbuild.net.client import Client, Policy
 from stackbuild.net.credentials import Credentials
-from stackbuild.net.pools import HostSettings
+from stackbuild.net.pools import HostSettings, Proxies
 from stackbuild.oci.reference import parse_reference
 from stackbuild.oci.registry import Registry
 from stackbuild.oci.transports import copy, open_source
 from tests.machine import run
+from tests.net.servers import Reply, serving
 from tests.oci.transports.contract import source
 from tests.peers.registry import free_port, running_registry
 
@@ -71,6 +72,17 @@ def test_tags_are_listed_and_a_missing_image_is_named(tmp_path: Path, registry: 
     assert not there.has_manifest(parse_reference(f"{registry}/tags/app:c"))
     with pytest.raises(NetworkError, match="tags/app:c does not exist"):
         open_source(f"{registry}/tags/app:c")
+
+
+def test_the_hub_is_asked_where_it_answers_and_by_its_whole_names() -> None:
+    """docker.io itself is a web site. No packet leaves: a proxy sees where it would go."""
+    assert str(parse_reference("docker.io/debian:12")) == "docker.io/library/debian:12"
+    assert parse_reference("docker.io/team/app").path == "team/app"
+    with serving(lambda seen: Reply(403)) as proxy:
+        client = Client(proxies=Proxies.of({"https_proxy": proxy.url}), policy=Policy(retries=0))
+        with pytest.raises(NetworkError):
+            open_source("docker://docker.io/debian:12", client=client)
+        assert [(seen.method, seen.path) for seen in proxy.seen] == [("CONNECT", "registry-1.docker.io:443")]
 
 
 class Noting(Client):
