@@ -14,27 +14,39 @@ from stackbuild.core.digest import Digest, digest_of
 from stackbuild.core.errors import StackError
 from stackbuild.core.events import Listener, Note
 from stackbuild.core.paths import ensure
+from stackbuild.store.locks import lock
 from stackbuild.store.objects import ObjectStore
 from stackbuild.store.trees import remove_tree
+from stackbuild.store.uses import Uses
 
 if TYPE_CHECKING:
     from stackbuild.build.remote_cache import RemoteCache
 
 
 class CacheFolders:
-    """Gives the folder of a target; `save` sends those that were given out to the remote cache."""
+    """Gives the folder of a target; `save` sends those that were given out to the remote cache.
 
-    def __init__(self, area: Path, blobs: ObjectStore, listener: Listener, remote: RemoteCache | None) -> None:
+    area: of the store, as `uses` and `locks`. What was given out is not pruned before this process's build ends.
+    """
+
+    def __init__(
+        self, area: Path, blobs: ObjectStore, listener: Listener, remote: RemoteCache | None, uses: Uses, locks: Path
+    ) -> None:
         self._area, self._blobs, self._listener, self._remote = area, blobs, listener, remote
+        self._uses, self._locks = uses, locks
         self._used: set[str] = set()
 
     def __call__(self, target: str) -> Path:
         """The folder of a target, made or brought if it is not there."""
         folder = self._area / hashlib.sha256(target.encode()).hexdigest()[:32]
+        mark = Digest(f"sha256:{folder.name}")
         self._used.add(target)
-        if self._remote is not None and not folder.is_dir():
-            self._bring(target, folder)
-        return ensure(folder)
+        while not self._uses.note(mark, folder, "cache"):
+            with lock(self._locks, f"caches-{folder.name}"):  # nobody's empty folder is replaced while it is mounted
+                if self._remote is not None and not folder.is_dir():
+                    self._bring(target, folder)
+                ensure(folder)
+        return folder
 
     def _key(self, target: str) -> Digest:
         return digest_of(f"caches\0{target}".encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from stackbuild.core.action import ActionResult, Blob
 from stackbuild.core.digest import Digest, digest_of
 from stackbuild.core.errors import HostError, NetworkError
-from stackbuild.store.objects import ObjectStore
+from stackbuild.store.objects import ObjectStore, drop_same, lost, signature_of
 from stackbuild.store.trees import TreeStore
 
 
@@ -55,9 +56,7 @@ def layer_results(layers: Sequence[dict[str, Any]], of_base: int) -> tuple[Actio
 
 
 def _lost(diff_id: Digest, into: Path) -> None:
-    raise HostError(
-        f"the store lost the tree {diff_id}", why="it was there a moment ago; was the store pruned by hand?"
-    )
+    raise lost(f"the tree {diff_id}")
 
 
 class LayerFolders:
@@ -92,6 +91,7 @@ class LayerFolders:
 
         try:
             with self._open(blob) as stream:
+                before = signature_of(os.fstat(stream.fileno()))
                 extract(
                     stream,
                     into,
@@ -100,7 +100,7 @@ class LayerFolders:
                     diff_id=diff_id,  # a remote cache may lie, and everybody finds the folder by this name
                 )
         except NetworkError as error:
-            self._blobs.path(blob.digest).unlink(missing_ok=True)
+            drop_same(self._blobs.path(blob.digest), before)
             wrong = HostError(
                 f"the layer {blob.digest} is not what its step's result says and is dropped", why=str(error)
             )
@@ -121,6 +121,4 @@ class LayerFolders:
         try:
             return open(self._blobs.checked(blob), "rb")
         except FileNotFoundError:
-            raise HostError(
-                f"the store lost the blob {blob.digest}", why="it was there a moment ago; was the store pruned by hand?"
-            ) from None
+            raise lost(f"the blob {blob.digest}") from None

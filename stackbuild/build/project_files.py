@@ -229,22 +229,32 @@ class ProjectFiles:
         if left(name, "" if is_dir else last, is_dir):
             return None
         if not is_dir:
-            return Source(last, (self._item("", name, place, os.lstat(place), where),))
+            try:
+                return Source(last, (self._item("", name, place, os.lstat(place), where),))
+            except FileNotFoundError as error:
+                raise _unreadable(name, where, error) from None
         items = [Item("", name, "dir", place)]
         items += sorted(self._below(name, "", place, left, where), key=lambda item: os.fsencode(item.path))
         return Source(last, tuple(items))
 
     def _below(self, name: str, inside: str, place: Path, left: Left, where: Origin | None) -> Iterator[Item]:
+        """What is in a folder. What is taken away while we look (an editor's spare file) was never there."""
         self.looked_at.add(place)
-        with os.scandir(place) as entries:
-            for entry in entries:
-                there, path = _join(name, entry.name), _join(inside, entry.name)
-                is_dir = entry.is_dir(follow_symlinks=False)
-                if left(there, path, is_dir):
-                    continue
+        try:
+            entries = list(os.scandir(place))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            there, path = _join(name, entry.name), _join(inside, entry.name)
+            is_dir = entry.is_dir(follow_symlinks=False)
+            if left(there, path, is_dir):
+                continue
+            try:
                 yield self._item(path, there, Path(entry.path), entry.stat(follow_symlinks=False), where)
-                if is_dir:
-                    yield from self._below(there, path, Path(entry.path), left, where)
+            except FileNotFoundError:
+                continue
+            if is_dir:
+                yield from self._below(there, path, Path(entry.path), left, where)
 
     def _item(self, path: str, name: str, place: Path, status: os.stat_result, where: Origin | None) -> Item:
         if stat.S_ISDIR(status.st_mode):
@@ -261,8 +271,10 @@ class ProjectFiles:
         kind = "program" if status.st_mode & 0o100 else "file"
         try:
             return Item(path, name, kind, place, "", self._digest(place, status), status.st_size)
+        except FileNotFoundError:
+            raise
         except OSError as error:
-            raise UsageError(f"`{name}` cannot be read", where=where, why=error.strerror or str(error)) from None
+            raise _unreadable(name, where, error) from None
 
     def _digest(self, place: Path, status: os.stat_result) -> Digest:
         """Of a regular file; only read if it is not as it was when it was last read."""
@@ -314,6 +326,10 @@ def _join(folder: str, name: str) -> str:
 def _prefixes(name: str) -> Iterator[str]:
     parts = name.split("/")
     return ("/".join(parts[: number + 1]) for number in range(len(parts)))
+
+
+def _unreadable(name: str, where: Origin | None, error: OSError) -> UsageError:
+    return UsageError(f"`{name}` cannot be read", where=where, why=error.strerror or str(error))
 
 
 def _leaves(name: str, why: str, where: Origin | None) -> UsageError:

@@ -305,6 +305,9 @@ def remember(
         variables=[name for one in all_stacks for name in one.stack().variables],
         result=result,
     )
+    names = result.get("names") or [result["name"]]
+    if not {*names} <= {tag for tag, _ in app.images()}:  # `rmi` was quicker: the next build is to name them again
+        fast.forget(args, app.environ)
 
 
 def blobs_of(image: BuiltImage) -> Iterator[Digest]:

@@ -224,6 +224,12 @@ def remember(
     )
 
 
+def forget(args: Namespace, environ: Mapping[str, str]) -> None:
+    """Take away what `remember` kept."""
+    if (said := words(args, environ, ())) is not None:
+        stamps.place(store_of(args, environ).stamps, said).unlink(missing_ok=True)
+
+
 def remember_container(args: Namespace, environ: Mapping[str, str], container: Container) -> None:
     """Add to the stamp which container, with which spec, the settings describe."""
     said = words(args, environ)

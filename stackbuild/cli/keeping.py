@@ -45,12 +45,15 @@ def find_image(app: App, word: str, *, by_digest: bool = True) -> tuple[str, Des
     """
     import difflib
 
+    from stackbuild.store.inventory import image_blobs
+
     app.protect()
     images = app.images()
     for wanted in (word, f"{word}:latest"):
         for tag, descriptor in images:
             if tag == wanted or (by_digest and word in (descriptor.digest, descriptor.digest[7:19])):
-                app.uses.note(descriptor.digest, app.blobs.path(descriptor.digest))
+                for blob in image_blobs(app.paths.images / "blobs", descriptor.digest):
+                    app.uses.note(blob, app.blobs.path(blob))
                 return tag, descriptor
     tags = [tag for tag, _ in images if tag]
     near = difflib.get_close_matches(word, tags, 2) or tags[:3]

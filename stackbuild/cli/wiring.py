@@ -286,7 +286,8 @@ class App:
         """The `caches` folders of run steps."""
         from stackbuild.build.cache_folders import CacheFolders
 
-        return CacheFolders(self.paths.caches, self.blobs, self.listener, self.remote_cache)
+        paths = self.paths
+        return CacheFolders(paths.caches, self.blobs, self.listener, self.remote_cache, self.uses, paths.locks)
 
     @cached_property
     def workers(self) -> Workers:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from stackbuild.core.action import ActionResult
 from stackbuild.core.digest import Digest
 from stackbuild.core.paths import StorePaths
+from stackbuild.store.objects import signature_of
 from stackbuild.store.records import StoredResults
 from stackbuild.store.uses import Uses
 
@@ -45,6 +48,11 @@ class Item:
     kept_by: str = ""
     signature: tuple[int, ...] = field(default=(), compare=False)
 
+    @property
+    def mark(self) -> Digest:
+        """What it is called in `Uses`; "" for what is not marked when it is used."""
+        return Digest(f"sha256:{self.path.name}") if self.form == "cache" else self.digest
+
 
 @dataclass(frozen=True, slots=True)
 class Area:
@@ -57,42 +65,37 @@ class Area:
     cache: bool
 
 
-def signature_of(path: Path) -> tuple[int, ...]:
-    """Changes when another object takes the place of this one."""
-    info = os.lstat(path)
-    return info.st_dev, info.st_ino, info.st_mtime_ns
-
-
 def inventory(paths: StorePaths, kept: Mapping[str, str]) -> list[Item]:
     """All that could be pruned. kept: digest of a blob, or path of a folder -> what keeps it.
 
-    Cost: a stat for each object, a walk for each unpacked tree, a read for each step record.
+    What others take away meanwhile is not in it. Cost: a stat for each object, a walk for each unpacked tree, a read
+    for each step record.
     """
     uses = Uses(paths.uses)
     last = _last_uses(paths)
     found: list[Item] = []
+
+    def add(area: str, path: Path, size: int, used: float, digest: Digest = NONE, form: str = "blob") -> None:
+        by = kept.get(digest if form == "blob" else str(path), "")
+        with suppress(FileNotFoundError):
+            found.append(Item(area, path, size, used, digest, form, by, signature_of(os.lstat(path))))
+
     for area, root in (("images", paths.images / "blobs"), ("packages.v1", paths.packages)):
         for path, info in _files(root / "sha256"):
             digest = Digest(f"sha256:{path.name}")
-            used = max(info.st_mtime, uses.last(digest), last.get(digest, 0.0))
-            found.append(_item(area, path, info.st_size, used, digest, "blob", kept.get(digest, "")))
+            add(area, path, info.st_size, max(info.st_mtime, uses.last(digest), last.get(digest, 0.0)), digest)
     for form in ("overlay", "chroot", "flat"):
-        for path in _folders(paths.rootfs / form):
+        for path, info in _folders(paths.rootfs / form):
             digest = Digest(f"sha256:{path.name}")
-            used = max(uses.last(digest, form), last.get(digest, 0.0), path.stat().st_ctime)
-            size = uses.size(digest, form, partial(disk_size, path))
-            found.append(_item("rootfs.v1", path, size, used, digest, form, kept.get(str(path), "")))
+            used = max(uses.last(digest, form), last.get(digest, 0.0), info.st_ctime)
+            with suppress(FileNotFoundError):
+                add("rootfs.v1", path, uses.size(digest, form, partial(_tree_size, path)), used, digest, form)
     for path, info in [*_files(paths.indexes), *_files(paths.indexes / "release")]:
-        found.append(_item("indexes.v1", path, info.st_size, max(info.st_mtime, info.st_atime)))
-    for path in _folders(paths.caches):
-        found.append(_item("caches.v1", path, disk_size(path), path.stat().st_mtime))
+        add("indexes.v1", path, info.st_size, max(info.st_mtime, info.st_atime))
+    for path, info in _folders(paths.caches):
+        used = max(info.st_mtime, uses.last(Digest(f"sha256:{path.name}"), "cache"))
+        add("caches.v1", path, disk_size(path), used, form="cache")
     return found
-
-
-def _item(
-    area: str, path: Path, size: int, used: float, digest: Digest = NONE, form: str = "blob", kept: str = ""
-) -> Item:
-    return Item(area, path, size, used, digest, form, kept, signature_of(path))
 
 
 def _last_uses(paths: StorePaths) -> dict[Digest, float]:
@@ -132,7 +135,7 @@ def image_blobs(blobs: Path, digest: Digest) -> Iterator[Digest]:
 def areas(paths: StorePaths) -> list[Area]:
     """Every folder of the store with its size; those of other versions of stackbuild too."""
     found = []
-    for path in _folders(paths.root, hidden=True):
+    for path, _ in _folders(paths.root, hidden=True):
         what = CACHES.get(path.name) or OTHERS.get(path.name, "of another version of stackbuild; it is not read")
         found.append(Area(path.name, what, disk_size(path), _count(path), path.name in CACHES))
     return found
@@ -152,14 +155,15 @@ OTHERS = {
 
 def foreign_areas(paths: StorePaths) -> list[Path]:
     """Areas that another version of stackbuild wrote: NAME.vN that this one does not know."""
-    return [p for p in _folders(paths.root) if ".v" in p.name and p.name not in CACHES and p.name not in OTHERS]
+    return [p for p, _ in _folders(paths.root) if ".v" in p.name and p.name not in CACHES and p.name not in OTHERS]
 
 
 def leftovers(paths: StorePaths, before: float) -> Iterator[Path]:
     """What killed processes left half-made in the areas, last changed before a time."""
     folders = [paths.images, paths.images / "blobs/sha256", paths.packages / "sha256", paths.indexes]
     folders += [paths.rootfs / form for form in ("overlay", "chroot", "flat")]
-    folders += [*_folders(paths.steps / "results"), *_folders(paths.steps / "last"), paths.stamps]
+    folders += [path for name in ("results", "last") for path, _ in _folders(paths.steps / name)]
+    folders += [paths.stamps, paths.caches]
     for folder in folders:
         try:
             entries = list(os.scandir(folder))
@@ -195,6 +199,13 @@ def disk_size(folder: Path) -> int:
     return total
 
 
+def _tree_size(folder: Path) -> int:
+    """As `disk_size`. Raises FileNotFoundError if the folder has gone meanwhile."""
+    size = disk_size(folder)
+    folder.stat()
+    return size
+
+
 def _count(folder: Path) -> int:
     try:
         return sum(1 for _ in _objects(folder))
@@ -207,10 +218,10 @@ def _objects(folder: Path) -> Iterable[Path]:
     if folder.name in ("images", "packages.v1"):
         yield from (path for path, _ in _files(folder / ("blobs/sha256" if folder.name == "images" else "sha256")))
     elif folder.name == "rootfs.v1":
-        for form in _folders(folder):
-            yield from _folders(form)
+        for form, _ in _folders(folder):
+            yield from (path for path, _ in _folders(form))
     elif folder.name.startswith("steps."):
-        for prefix in _folders(folder / "results"):
+        for prefix, _ in _folders(folder / "results"):
             yield from (path for path, _ in _files(prefix))
     else:
         yield from (folder / entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
@@ -218,25 +229,23 @@ def _objects(folder: Path) -> Iterable[Path]:
 
 def _files(folder: Path) -> list[tuple[Path, os.stat_result]]:
     """Regular files that have their final names."""
+    return _entries(folder, stat.S_ISREG)
+
+
+def _folders(folder: Path, *, hidden: bool = False) -> list[tuple[Path, os.stat_result]]:
+    return _entries(folder, stat.S_ISDIR, hidden)
+
+
+def _entries(folder: Path, kind: Callable[[int], bool], hidden: bool = False) -> list[tuple[Path, os.stat_result]]:
+    """What is in a folder, by name; what goes away while we look is not."""
     found = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                try:
-                    if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
-                        found.append((Path(entry.path), entry.stat(follow_symlinks=False)))
-                except FileNotFoundError:
-                    pass
+                with suppress(FileNotFoundError):
+                    info = entry.stat(follow_symlinks=False)
+                    if kind(info.st_mode) and (hidden or not entry.name.startswith(".")):
+                        found.append((Path(entry.path), info))
     except OSError:
         return []
-    return sorted(found)
-
-
-def _folders(folder: Path, *, hidden: bool = False) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(
-                Path(e.path) for e in entries if e.is_dir(follow_symlinks=False) and (hidden or e.name[0] != ".")
-            )
-    except OSError:
-        return []
+    return sorted(found, key=itemgetter(0))

@@ -28,6 +28,31 @@ def receive(source: BinaryIO, target: BinaryIO, expected: Blob | None = None) ->
     return blob
 
 
+def signature_of(info: os.stat_result) -> tuple[int, ...]:
+    """Changes when another object takes the place of this one."""
+    return info.st_dev, info.st_ino, info.st_mtime_ns
+
+
+def drop_same(path: Path, signature: tuple[int, ...]) -> None:
+    """Delete a file, unless another process has put a sound one in its place since `signature` was taken."""
+    aside = f"{path.parent}/.new-{os.urandom(6).hex()}"
+    try:
+        os.rename(path, aside)
+        if signature_of(os.lstat(aside)) != signature:
+            os.rename(aside, path)
+        else:
+            os.unlink(aside)
+    except FileNotFoundError:
+        return
+
+
+def lost(what: str) -> HostError:
+    """For an object that was there a moment ago. As for a damaged one, what needs it can be made again."""
+    error = HostError(f"the store lost {what}", why="it was there a moment ago; was the store pruned by hand?")
+    error.damaged = True
+    return error
+
+
 class ObjectStore:
     """`Blobs` of core/action.py in a folder. Any number of processes may read and write at once.
 
@@ -107,9 +132,10 @@ class ObjectStore:
         """
         path = self.path(blob.digest)
         if blob.digest not in self._sound:
+            before = signature_of(os.lstat(path))
             found, _ = digest_of_file(path)
             if found != blob.digest:
-                path.unlink(missing_ok=True)
+                drop_same(path, before)
                 error = HostError(
                     f"the store's {blob.digest} was damaged and is dropped",
                     why=f"its content has the digest {found}",

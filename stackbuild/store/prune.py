@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stackbuild.core.paths import StorePaths
-from stackbuild.store.inventory import Item, digests_of, foreign_areas, leftovers, signature_of
+from stackbuild.store.inventory import Item, digests_of, foreign_areas, leftovers
+from stackbuild.store.objects import signature_of
 from stackbuild.store.records import Records, StoredResults
 from stackbuild.store.scratch import scratch_folder, sweep
 from stackbuild.store.uses import MARGIN, Uses
@@ -77,7 +78,7 @@ def delete(
     spared = 0
     with scratch_folder(paths.scratch) as trash:
         for number, item in enumerate(chosen):
-            if item.digest in kept or str(item.path) in kept or not _take(item, uses, trash / f"{number}"):
+            if item.digest in kept or str(item.path) in kept or not take(item, uses, trash / f"{number}"):
                 spared += 1
             else:
                 gone.append(item)
@@ -90,22 +91,23 @@ def delete(
     return Pruned(tuple(gone), records, spared)
 
 
-def _take(item: Item, uses: Uses, trash: Path) -> bool:
+def take(item: Item, uses: Uses, trash: Path) -> bool:
     """Rename an object away if it is still the same and nobody has used it since it was looked at."""
-    if not item.digest:
-        return _same(item) and _move(item.path, trash)
-    with uses.gate(item.digest):
-        if not _same(item) or uses.last(item.digest, item.form) > item.used:
+    if not item.mark:
+        return same(item) and _move(item.path, trash)
+    with uses.gate(item.mark):
+        if not same(item) or uses.last(item.mark, item.form) > item.used:
             return False
         if not _move(item.path, trash):
             return False
-        uses.forget(item.digest, item.form)
+        uses.forget(item.mark, item.form)
         return True
 
 
-def _same(item: Item) -> bool:
+def same(item: Item) -> bool:
+    """Whether an object is still there, and no other in its place."""
     try:
-        return signature_of(item.path) == item.signature
+        return signature_of(os.lstat(item.path)) == item.signature
     except OSError:
         return False
 

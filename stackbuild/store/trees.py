@@ -34,11 +34,15 @@ class TreeStore:
         """Take over a finished folder of the same file system; if another was first, it stays where it is."""
         target = self.path(digest, form)
         ensure(target.parent)
-        try:
-            os.rename(folder, target)
-        except OSError as error:
-            if not target.is_dir():
-                raise host_error(error, target) from error
+        for left in (2, 1, 0):  # the other may be pruned just then
+            try:
+                os.rename(folder, target)
+                return
+            except OSError as error:
+                if self.use(target):
+                    return
+                if not left:
+                    raise host_error(error, target) from error
 
     def ensure(self, digest: Digest, form: str, make: Callable[[Path], None]) -> Path:
         """The folder, made by `make(empty folder)` if it is not there; one maker at a time."""

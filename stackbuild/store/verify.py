@@ -12,15 +12,16 @@ from stackbuild.core.digest import Digest, digest_of_file
 from stackbuild.core.paths import StorePaths
 from stackbuild.host.tree import MergedTree, compare
 from stackbuild.store.inventory import Item
+from stackbuild.store.objects import drop_same
+from stackbuild.store.prune import same, take
 from stackbuild.store.records import StoredResults
 from stackbuild.store.scratch import scratch_folder
-from stackbuild.store.trees import remove_tree
-from stackbuild.store.uses import Uses
+from stackbuild.store.uses import MARGIN, Uses
 
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """Something that was damaged. dropped: False if a container that is there needs it."""
+    """Something that was damaged. dropped: False if a container that is there, or a running build, needs it."""
 
     area: str
     path: Path
@@ -44,10 +45,13 @@ CheckIndex = Callable[[Path], str]
 """What is wrong with an index file; "" for nothing."""
 
 
-def verify(paths: StorePaths, items: list[Item], remake: Remake, check_index: CheckIndex) -> Verified:
+def verify(
+    paths: StorePaths, items: list[Item], remake: Remake, check_index: CheckIndex, running_since: float | None
+) -> Verified:
     """Re-hash every blob and download, unpack every tree again beside itself, check every record and index.
 
-    items: of `inventory`. An object that vanishes meanwhile, or is replaced, is nobody's fault.
+    items: of `inventory`. running_since: when the oldest build under way began. An object that vanishes meanwhile, or
+    is replaced, is nobody's fault; a tree that a build or container stands on is left to it.
     """
     bad: list[Bad] = []
     uses = Uses(paths.uses)
@@ -58,26 +62,30 @@ def verify(paths: StorePaths, items: list[Item], remake: Remake, check_index: Ch
         try:
             found = digest_of_file(item.path)[0]
         except OSError as error:
-            if item.path.exists():
-                bad.append(_drop(item, error.strerror or "it cannot be read", uses))
+            if same(item):
+                bad.append(_drop(item, error.strerror or "it cannot be read"))
             continue
-        if found != item.digest:
-            bad.append(_drop(item, f"its content has the digest {found}", uses))
+        if found != item.digest and same(item):
+            bad.append(_drop(item, f"its content has the digest {found}"))
     layers = _layers_of(paths, {item.path for item in blobs} - {b.path for b in bad})
     for item in items:
         if item.area == "rootfs.v1":
             size += item.size
             why = _tree_is_wrong(paths, item, layers.get((item.digest, item.form == "flat")), remake)
+            needed_by = item.kept_by
+            if not needed_by and running_since is not None and item.used >= running_since - MARGIN:
+                needed_by = "a running build"
+            if not why or not same(item):
+                continue
+            dropped = not needed_by and _drop_tree(paths, item, uses)
             if why == UNKNOWN:  # not damaged, but nobody could tell; it would be believed once the layer is back
-                if not item.kept_by:
-                    _drop(item, why, uses)
-                    orphans += 1
-            elif why and not item.kept_by:
-                bad.append(_drop(item, why, uses))
-            elif why:
-                bad.append(Bad(item.area, item.path, f"{why}; {item.kept_by} needs it", False))
-        elif item.area == "indexes.v1" and (why := check_index(item.path)):
-            item.path.unlink(missing_ok=True)
+                orphans += dropped
+            elif dropped:
+                bad.append(Bad(item.area, item.path, why, True))
+            else:
+                bad.append(Bad(item.area, item.path, f"{why}; {needed_by or 'a running build'} needs it", False))
+        elif item.area == "indexes.v1" and (why := check_index(item.path)) and same(item):
+            drop_same(item.path, item.signature)
             bad.append(Bad(item.area, item.path, why, True))
     results = StoredResults(paths.steps / "results")
     for path in results.damaged():
@@ -90,15 +98,15 @@ def verify(paths: StorePaths, items: list[Item], remake: Remake, check_index: Ch
 UNKNOWN = "the layer that it was made of is gone"
 
 
-def _drop(item: Item, why: str, uses: Uses) -> Bad:
-    with uses.gate(item.digest):
-        if item.form == "blob":
-            item.path.unlink(missing_ok=True)
-        else:
-            trash = item.path.with_name(f".new-{item.path.name}")
-            os.rename(item.path, trash)
-            remove_tree(trash)
+def _drop(item: Item, why: str) -> Bad:
+    drop_same(item.path, item.signature)
     return Bad(item.area, item.path, why, True)
+
+
+def _drop_tree(paths: StorePaths, item: Item, uses: Uses) -> bool:
+    """False if somebody uses it since it was looked at."""
+    with scratch_folder(paths.scratch) as trash:
+        return take(item, uses, trash / "tree")
 
 
 def _layers_of(paths: StorePaths, sound: set[Path]) -> Mapping[tuple[Digest, bool], list[Blob]]:
@@ -126,8 +134,11 @@ def _tree_is_wrong(paths: StorePaths, item: Item, layers: list[Blob] | None, rem
     with scratch_folder(paths.scratch) as work:
         fresh = work / "tree"
         fresh.mkdir()
-        remake(layers, item.form, fresh)
-        differs = next(_differences(fresh, item.path), None)
+        try:
+            remake(layers, item.form, fresh)
+            differs = next(_differences(fresh, item.path), None)
+        except FileNotFoundError:  # another process has pruned the layer, or the tree itself
+            return UNKNOWN
     return "" if differs is None else f"{os.fsdecode(differs)} is not what its layer says"
 
 

@@ -152,3 +152,24 @@ def test_all_that_was_looked_at_is_known(project: Path) -> None:
     files.select("site", ignore="package.json")
     seen = {str(path.relative_to(files.root)) for path in files.looked_at}
     assert {"site", "site/css", "site/css/a.css", "site/latest", "package.json"} <= seen
+
+
+def test_what_an_editor_takes_away_while_we_look_was_never_there(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def scandir(place: Path) -> list[os.DirEntry[str]]:
+        found = list(real(place))
+        for name in ("a.tmp", "keep.js", "latest"):
+            (Path(place) / name).unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    (source,) = ProjectFiles(project).select("site")
+    assert {"css/a.css", "build/out.js"} <= {item.path for item in source.items}
+    assert not {"css/a.tmp", "build/keep.js", "latest"} & {item.path for item in source.items}
+    files = ProjectFiles(project)
+    monkeypatch.setattr(files, "_digest", lambda place, status: os.stat(project / "nothing"))
+    with pytest.raises(UsageError, match=r"`package.json` cannot be read: No such file"):
+        files.select("package.json")

@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from stackbuild.cli import building
+from stackbuild.cli.options import parse
+from stackbuild.cli.wiring import App
+from stackbuild.core import stamps
 from tests.conftest import Stackbuild
 from tests.machine import REPOSITORY, need_root
 from tests.projects import write_tiny
@@ -181,3 +185,36 @@ def test_a_build_names_its_image_again_after_its_name_was_taken_away(stackbuild:
     stackbuild("rmi", "tiny")
     assert stackbuild("build").out == digest
     assert "tiny" in stackbuild("images").out
+
+
+def test_a_name_that_goes_while_its_build_ends_is_given_again_by_the_next(
+    built: Stackbuild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`rmi` of another process, after the image was named and before the build has kept its stamp."""
+    monkeypatch.chdir(built.folder)
+    args = parse(["--store", str(built.store), "--quiet", "build", "-B"])
+    remember = building.remember
+
+    def late(app: App, *words: Any) -> None:
+        app.layout.remove("tiny:latest")
+        stamps.forget(app.paths.stamps)
+        remember(app, *words)
+
+    monkeypatch.setattr(building, "remember", late)
+    with App.of(args, {}) as app:
+        app.started -= 10**9  # as if the project were older
+        assert building.build(app, building.prepare(app, again=True), args) is not None
+    assert built("images").out.count("tiny") == 0
+    assert "is up to date" not in built("build").err
+    assert built("images").out.count("tiny") == 1
+
+
+def test_images_names_one_that_is_damaged_and_the_next_build_mends_it(built: Stackbuild) -> None:
+    ((name, digest),) = [(one["name"], one["digest"]) for one in data(built, "images")]
+    blob = built.store / "images/blobs/sha256" / digest[7:]
+    blob.write_bytes(b"{}")
+    ran = built("images")
+    assert f"{name} is damaged" in ran.err and digest[:19] in ran.out
+    assert "Traceback" not in built("tag", "tiny", "tiny:other", code=4).err
+    assert built("build").out.strip() == digest
+    assert "damaged" not in built("images").err

@@ -7,6 +7,7 @@ import os
 import select
 from collections.abc import Mapping
 from concurrent.futures import Executor as Pool
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from stackbuild.build.worker import decode_error, encode, perform
 from stackbuild.core.action import Action, Ahead, Blob, Room
 from stackbuild.core.digest import Digest
 from stackbuild.core.errors import HostError, Interrupted
-from stackbuild.store.objects import ObjectStore
+from stackbuild.store.objects import ObjectStore, lost
 
 
 class LocalExecutor(RoomExecutor):
@@ -49,9 +50,10 @@ class LocalExecutor(RoomExecutor):
 
     def _find(self, blob: Blob, spare: Path) -> Path:
         for store in (self._downloads, self._blobs):
-            if store.has(blob):
-                return store.checked(blob)
-        raise HostError(f"the store lost {blob.digest}", why="a step's input was there a moment ago")
+            with suppress(FileNotFoundError):  # another process has just found it damaged
+                if store.has(blob):
+                    return store.checked(blob)
+        raise lost(str(blob.digest))
 
     def _do(self, action: Action, room: Room, work: Path, in_process: bool, ahead: Ahead | None) -> Mapping[str, Any]:
         if in_process:

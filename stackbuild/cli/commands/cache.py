@@ -128,8 +128,9 @@ def _verify(app: App, args: Namespace) -> int:
             return str(error)
         return ""
 
+    items, running = _items(app), app.uses.oldest_build()
     app.protect()
-    done = verify(app.paths, _items(app), lambda layers, form, into: _unpack(app, layers, form, into), check_index)
+    done = verify(app.paths, items, lambda layers, form, into: _unpack(app, layers, form, into), check_index, running)
     app.show(Checked(done))
     return 5 if any(not bad.dropped for bad in done.bad) else 0
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stackbuild.core.digest import Digest
-
 if TYPE_CHECKING:
     from stackbuild.cli.wiring import App
+    from stackbuild.core.digest import Digest
+    from stackbuild.oci.descriptor import Descriptor
 
 
 def options(parser: ArgumentParser) -> None:
@@ -40,16 +39,27 @@ def run(app: App, args: Namespace) -> None:
 
 
 def _rows(app: App) -> list[tuple[str, str, int]]:
+    from stackbuild.core.errors import NetworkError
+    from stackbuild.core.events import Note
+
     rows = []
     for tag, descriptor in app.images():
-        rows.append((tag, str(descriptor.digest), sum(_layers(app, descriptor.digest).values())))
+        try:
+            size = sum(_layers(app, descriptor).values())
+        except NetworkError as error:
+            if (tag, descriptor) not in app.images():
+                continue  # another process has just removed it
+            app.listener(Note(f"{tag} is damaged; build it again: {error}", "warning"))
+            size = 0
+        rows.append((tag, str(descriptor.digest), size))
     return sorted(rows)
 
 
-def _layers(app: App, digest: Digest) -> dict[Digest, int]:
+def _layers(app: App, descriptor: Descriptor) -> dict[Digest, int]:
     """Digest and size of each layer that a manifest of the store names, or an index for any platform."""
-    document = json.loads(app.layout.blob_path(digest).read_bytes())
-    found = {Digest(layer["digest"]): int(layer["size"]) for layer in document.get("layers", ())}
-    for manifest in document.get("manifests", ()):
-        found |= _layers(app, Digest(manifest["digest"]))
-    return found
+    from stackbuild.oci.manifest import Manifest
+
+    document = app.layout.document(descriptor)
+    if isinstance(document, Manifest):
+        return {layer.digest: layer.size for layer in document.layers}
+    return {digest: size for one in document.manifests for digest, size in _layers(app, one).items()}

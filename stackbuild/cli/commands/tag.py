@@ -22,4 +22,4 @@ def run(app: App, args: Namespace) -> None:
     if not name.isprintable() or not name.strip() or name.startswith(":"):
         raise UsageError(f"`{args.name}` is not a tag", why="a tag is NAME or NAME:VERSION, in printable letters")
     _, descriptor = find_image(app, args.image)
-    app.layout.add(app.blobs.read(descriptor.digest), tag=name)
+    app.layout.add(app.layout.document(descriptor).raw, tag=name)

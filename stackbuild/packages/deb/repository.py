@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -133,7 +134,8 @@ def _open_at(source: Source, fetcher: Fetcher, now: float, *, patient: bool = Tr
         assert old is not None
         release = _verified(old, source, name, now)
         if asks:
-            os.utime(store)
+            with suppress(FileNotFoundError):  # pruned while we asked; the next one asks again
+                os.utime(store)
     else:
         release = _verified(fresh[0], source, name, now)
         before = _date_of(old, source, name, now)
@@ -241,7 +243,10 @@ def _date_of(old: Signed | None, source: Source, name: str, now: float) -> Relea
 
 def _young(store: Path, max_age: float) -> bool:
     """Whether the remembered Release was asked for in the last `max_age` seconds, by the file system's clock."""
-    return 0 <= time.time() - store.stat().st_mtime < max_age
+    try:
+        return 0 <= time.time() - store.stat().st_mtime < max_age
+    except FileNotFoundError:  # pruned since it was read
+        return False
 
 
 def _remember(store: Path, signed: Signed, again: dict[str, str]) -> None:
