@@ -305,7 +305,7 @@ def remember(
         variables=[name for one in all_stacks for name in one.stack().variables],
         result=result,
     )
-    names = result.get("names") or [result["name"]]
+    names = result.get("names") or ([result["name"]] if "name" in result else [])  # of images; a plan makes none
     if not {*names} <= {tag for tag, _ in app.images()}:  # `rmi` was quicker: the next build is to name them again
         fast.forget(args, app.environ)
 
