@@ -34,6 +34,8 @@ DIGEST = "sha256:" + "0" * 64
 APT = "apt-get install -qy --no-install-recommends \\\n # why\n curl; rm -rf /var/lib/apt/lists/*"
 HEALTH = {"test": ["CMD-SHELL", "curl -f x || exit 1"], "interval": "5s", "retries": 3}
 SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+BASH = 'SHELL ["/bin/bash", "-eo", "pipefail", "-c"]\n'
+BASH_WORDS = ["/bin/bash", "-eo", "pipefail", "-c"]
 AUTHOR = "org.opencontainers.image.authors"
 
 
@@ -61,6 +63,8 @@ AUTHOR = "org.opencontainers.image.authors"
         (FROM + 'ENTRYPOINT ["a", "b c"]', "image", "entrypoint", ["a", "b c"]),
         (FROM + "CMD echo hi | cat", "image", "cmd", ["/bin/sh", "-c", "echo hi | cat"]),
         (FROM + "HEALTHCHECK --interval=5s --retries=3 CMD curl -f x || exit 1", "image", "healthcheck", HEALTH),
+        (FROM + BASH + "HEALTHCHECK CMD a | b", "image", "healthcheck", {"test": ["CMD", *BASH_WORDS, "a | b"]}),
+        (FROM + BASH + "RUN apt-get update && apt-get install -y a \\\n b", "packages", "install", ["a", "b"]),
         (FROM + "HEALTHCHECK NONE", "image", "healthcheck", {"test": ["NONE"]}),
         (FROM + 'LABEL a.b="c d" e=f\nMAINTAINER me', "image", "labels", {"a.b": "c d", "e": "f", AUTHOR: "me"}),
         (FROM + 'VOLUME ["/a"]\nVOLUME /b /c', "image", "volumes", ["/a", "/b", "/c"]),
@@ -109,6 +113,22 @@ def test_values(tmp_path: Path, lines: str, table: str, key: str, value: object)
             'SHELL ["/bin/bash", "-o", "pipefail", "-c"]\nRUN echo "a b" | cat',
             [{"name": "echo-cat", "run": ["/bin/bash -o pipefail -c 'echo \"a b\" | cat'"]}],
         ),
+        (
+            "RUN apt-get update && apt-get install -y a \\\n  b \\\n && echo c",
+            [{"name": "echo-c", "run": ["echo c"]}],
+        ),
+        (
+            BASH + "RUN apt-get install -y a && echo b | cat && echo c",
+            [{"name": "echo-b", "run": ["/bin/bash -eo pipefail -c 'echo b | cat && echo c'"]}],
+        ),
+        (
+            BASH + "RUN echo $A && \\\n  echo b",
+            [{"name": "echo", "run": ["/bin/bash -eo pipefail -c 'echo $A && \\\n  echo b'"]}],
+        ),
+        (
+            'SHELL ["/bin/zsh", "-c"]\nRUN apt-get install -y a',
+            [{"name": "apt-get-install", "run": ["/bin/zsh -c 'apt-get install -y a'"], "network": True}],
+        ),
         ("RUN <<X\necho a\necho b\nX\n", [{"name": "echo-a", "run": ["set +e", "echo a", "echo b"]}]),
         (
             "RUN --mount=type=cache,target=/c,sharing=locked --mount=type=secret,id=K --network=none pip install x",
@@ -126,6 +146,14 @@ def test_values(tmp_path: Path, lines: str, table: str, key: str, value: object)
 )
 def test_layers(tmp_path: Path, lines: str, layers: list[dict[str, Any]]) -> None:
     assert tree_of(tmp_path, FROM + lines)["layer"] == layers
+
+
+def test_the_search_path_of_an_image_is_not_guessed_in_silence(tmp_path: Path) -> None:
+    lines = "ENV PATH=/opt/bin:$PATH\nENV PATH=/more:$PATH\n"
+    text = text_of(tmp_path, "FROM golang:1\n" + lines)
+    assert "TODO Dockerfile:2: ENV reads the image's own $PATH" in text and "TODO Dockerfile:3" not in text
+    assert tomllib.loads(text)["image"]["env"]["PATH"] == f"/more:/opt/bin:{SEARCH}"
+    assert "TODO" not in text_of(tmp_path, FROM + lines)
 
 
 def test_a_script_that_is_no_plain_list_stays_as_it_was_written(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from stackbuild.stack.from_dockerfile.shell_lines import THIRD_PARTY, Script, ta
 from stackbuild.stack.from_dockerfile.state import PLAIN_SHELL, State
 from stackbuild.stack.from_dockerfile.variables import assigned, expand, named
 
+_STRICT = re.compile(r"(/\S*/)?(sh|dash|ash|bash)( -([eux]+|[eux]*o (errexit|nounset|pipefail|xtrace)))* -[eux]*c")
+"""A SHELL that runs a list of commands as `sh -c` does, and gives up sooner at most."""
 _UNTELLING = frozenset(str.split("set export cd if then else fi for do done case in esac while true exit"))
 
 
@@ -20,10 +22,12 @@ def run_of(state: State, one: Instruction) -> None:
     """Append to the packages and layers what one RUN does."""
     text = _script(state, one)
     script = Script((text,), network=one.json or wants_network(text))
-    if text and state.shell == PLAIN_SHELL and not one.json:
-        script = take_apart(_known(state, text), packages=not state.third_party and _takes_packages(state))
-        if not script.requests:  # then it stays as it was written, variables and all
-            script = take_apart(text, packages=False) if script.lines else script
+    if text and _STRICT.fullmatch(" ".join(state.shell)) and not one.json:
+        apart = take_apart(_known(state, text), packages=not state.third_party and _takes_packages(state))
+        if apart.requests or not apart.lines:
+            script = apart
+        elif state.shell == PLAIN_SHELL:  # then it stays as it was written, variables and all
+            script = take_apart(text, packages=False)
     if THIRD_PARTY.search(text):
         state.third_party = True
         state.todo(one, "it may bring another archive: [[packages.source]] locks and verifies what comes from there")
@@ -80,11 +84,12 @@ def _lines(state: State, one: Instruction, script: Script) -> list[str]:
     """The lines as one `sh -eu` script does what the Dockerfile's shell did."""
     lines = [line for text in script.lines for line in text.split("\n")]
     whole = "\n".join(lines)
-    written = one.written if len(script.lines) == 1 and not one.heredocs and not one.json else ""
+    untouched = len(script.lines) == 1 and not script.requests and not script.dropped
+    written = one.written if untouched and not one.heredocs and not one.json else ""
     if "\n" in written:
         lines = [written]
     if state.shell != PLAIN_SHELL and not one.json:
-        lines = [shlex.join([*state.shell, written or whole])]
+        lines = [shlex.join([*state.shell, written or (" && ".join(lines) if len(script.lines) > 1 else whole)])]
     else:
         if named(whole) - state.values.keys() - assigned(whole) - {"HOME", "PATH", "PWD"}:
             lines.insert(0, "set +u")

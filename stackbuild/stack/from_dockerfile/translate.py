@@ -13,8 +13,8 @@ from stackbuild.stack.from_dockerfile.files import files_of
 from stackbuild.stack.from_dockerfile.read import Dockerfile, Instruction, Stage
 from stackbuild.stack.from_dockerfile.result import Imported, Tables
 from stackbuild.stack.from_dockerfile.run_lines import run_of
-from stackbuild.stack.from_dockerfile.state import SEARCH_PATH, State, stage_name
-from stackbuild.stack.from_dockerfile.variables import expand, unquote
+from stackbuild.stack.from_dockerfile.state import PLAIN_SHELL, SEARCH_PATH, State, stage_name
+from stackbuild.stack.from_dockerfile.variables import expand, named, unquote
 
 RELEASES = {"13": "trixie", "12": "bookworm", "11": "bullseye", "10": "buster", "stable": "trixie"}
 CODENAMES = frozenset(str.split("trixie bookworm bullseye buster sid testing unstable"))
@@ -138,6 +138,8 @@ def full_name(name: str) -> str:
 
 def _env(state: State, one: Instruction) -> None:
     for key, value in _pairs(one):
+        if "image" in state.tables.base and "PATH" in named(value) and "PATH" not in state.environ:
+            state.todo(one, "ENV reads the image's own $PATH, which is not known here: Debian's stands for it")
         done = state.value(value, one, {"PATH": SEARCH_PATH, **state.environ})
         state.environ[key] = done
         state.set("env", {**state.tables.image.get("env", {}), key: done}, one)
@@ -216,7 +218,10 @@ def _healthcheck(state: State, one: Instruction) -> None:
     if kind.upper() == "NONE":
         state.set("healthcheck", {"test": ["NONE"]}, one)
         return
-    table: dict[str, Any] = {"test": ["CMD", *rest] if one.json else ["CMD-SHELL", *rest]}
+    test = ["CMD", *rest] if one.json else ["CMD-SHELL", *rest]
+    if test[0] == "CMD-SHELL" and state.shell != PLAIN_SHELL:
+        test = ["CMD", *state.shell, *rest]
+    table: dict[str, Any] = {"test": test}
     for flag in ("interval", "timeout", "start-period"):
         if one.flag(flag):
             table[flag] = one.flag(flag)
