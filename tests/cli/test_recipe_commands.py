@@ -182,6 +182,19 @@ def test_init_says_what_it_cannot_guess_and_writes_nothing(here: Path) -> None:
     assert not (here / "stack.toml").exists()
 
 
+def test_init_translates_a_dockerfile_where_nothing_else_fits(here: Path) -> None:
+    (here / "Dockerfile").write_text("FROM debian:12\nRUN apt-get install -y --no-install-recommends curl\nCMD curl\n")
+    notes = " / ".join(run("init"))
+    assert "Dockerfile is there: it is translated" in notes and "stack.toml is written" in notes
+    stack = settle(Question(here / "stack.toml"))
+    assert [request.text for request in stack.packages.install] == ["curl"]
+    with pytest.raises(UsageError, match="is there already"):
+        run("init", "--from", "Dockerfile")
+    run("-f", "other.toml", "init", "--from", "Dockerfile")
+    text = (here / "other.toml").read_text()
+    assert text == (here / "stack.toml").read_text() and "stackbuild init --from Dockerfile" in text
+
+
 def test_init_of_an_empty_folder_is_a_stack_by_itself(here: Path) -> None:
     run("init")
     assert settle(Question(here / "stack.toml")).base.distro == "debian/bookworm"

@@ -56,6 +56,7 @@ AUTHOR = "org.opencontainers.image.authors"
         (FROM + 'ENV A=1 B="x y" C=a\\ b', "image", "env", {"A": "1", "B": "x y", "C": "a b"}),
         (FROM + 'ENV OLD a "b c"', "image", "env", {"OLD": "a b c"}),
         (FROM + "ENV A=1\nENV B=$A-${C:-2} D=\\$A", "image", "env", {"A": "1", "B": "1-2", "D": "$A"}),
+        (FROM + "ENV A=1\nENV A=2 B=$A", "image", "env", {"A": "2", "B": "1"}),
         (FROM + "ENV PATH=/opt/bin:$PATH", "image", "env", {"PATH": f"/opt/bin:{SEARCH}"}),
         (FROM + "USER app:www", "image", "user", "app:www"),
         (FROM + "WORKDIR /a\nWORKDIR b/../c", "image", "workdir", "/a/c"),
@@ -102,6 +103,10 @@ def test_values(tmp_path: Path, lines: str, table: str, key: str, value: object)
             "ADD x.tar.gz /opt",
             [{"name": "unpack-x-tar-gz", "run": ["tar -xf /src/x.tar.gz"], "inputs": ["x.tar.gz"], "workdir": "/opt"}],
         ),
+        (
+            "ADD ./.x.tar /",
+            [{"name": "unpack-x-tar", "run": ["tar -xf /src/.x.tar"], "inputs": [".x.tar"], "workdir": "/"}],
+        ),
         ("RUN mkdir /a && touch /a/b", [{"name": "mkdir", "run": ["mkdir /a", "touch /a/b"]}]),
         ("RUN make; make install", [{"name": "make", "run": ["set +e", "make; make install"], "network": True}]),
         (
@@ -146,6 +151,10 @@ def test_values(tmp_path: Path, lines: str, table: str, key: str, value: object)
 )
 def test_layers(tmp_path: Path, lines: str, layers: list[dict[str, Any]]) -> None:
     assert tree_of(tmp_path, FROM + lines)["layer"] == layers
+
+
+def test_the_owner_of_an_archives_files_is_not_dropped_in_silence(tmp_path: Path) -> None:
+    assert "TODO Dockerfile:2: --chown=3:4 of an archive" in text_of(tmp_path, FROM + "ADD --chown=3:4 x.tar /\n")
 
 
 def test_the_search_path_of_an_image_is_not_guessed_in_silence(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from argparse import ArgumentParser, Namespace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,8 @@ def run(app: App, args: Namespace) -> None:
         return
     file = Path(args.file or "stack.toml")
     if os.path.lexists(file):
-        raise UsageError(f"{file} is there already", hints=(Hint("look at what it settles to", "stackbuild config"),))
+        look = Hint("look at what it settles to", "stackbuild config")
+        raise UsageError(f"{file} is there already", hints=(look, Hint("or write another file: -f NAME.toml")))
     if args.from_ is not None:
         _import(app, args, file)
         return
@@ -50,6 +52,11 @@ def run(app: App, args: Namespace) -> None:
     if fits.file:
         app.listener(Note(f"{fits.file} is there: {fits.use} fits (`stackbuild recipe show {fits.use}`)"))
     if not args.recipe and (folder / "Dockerfile").is_file():
+        if not fits.use and not args.with_ and find_spec("dockerfile"):
+            app.listener(Note("Dockerfile is there: it is translated, as by `stackbuild init --from Dockerfile`"))
+            args.from_ = os.path.relpath(folder / "Dockerfile")
+            _import(app, args, file)
+            return
         app.listener(Note("there is a Dockerfile: `stackbuild init --from Dockerfile` translates it instead"))
     text = scaffold(stack_name(folder), fits.use, given, places, command)
     with new_file(file, durable=False) as out:

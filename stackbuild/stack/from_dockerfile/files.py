@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import posixpath
 import re
+import shlex
 from typing import Any
 
 from stackbuild.stack.from_dockerfile.read import Instruction
@@ -131,5 +132,11 @@ def _fetch(state: State, one: Instruction, source: str, target: str, extra: dict
 
 
 def _unpack(state: State, one: Instruction, source: str, target: str) -> None:
-    values = {"run": [f"tar -xf /src/{source.lstrip('./')}"], "inputs": [source], "workdir": target.rstrip("/") or "/"}
-    state.layer(f"unpack-{posixpath.basename(source)}", values, one).remarks.append("ADD unpacks an archive")
+    path = posixpath.normpath(source.lstrip("/"))
+    run = shlex.join(["tar", "-xf", f"/src/{path}"])
+    values = {"run": [run], "inputs": [path], "workdir": target.rstrip("/") or "/"}
+    layer = state.layer(f"unpack-{posixpath.basename(path)}", values, one)
+    layer.remarks.append("ADD unpacks an archive")
+    for flag in ("chown", "chmod"):
+        if one.flag(flag):
+            layer.todo.append(f"--{flag}={one.flag(flag)} of an archive: what is unpacked has the archive's own")

@@ -137,12 +137,13 @@ def full_name(name: str) -> str:
 
 
 def _env(state: State, one: Instruction) -> None:
+    """All values of one ENV read what was set before it."""
+    before = {"PATH": SEARCH_PATH, **state.environ}
     for key, value in _pairs(one):
         if "image" in state.tables.base and "PATH" in named(value) and "PATH" not in state.environ:
             state.todo(one, "ENV reads the image's own $PATH, which is not known here: Debian's stands for it")
-        done = state.value(value, one, {"PATH": SEARCH_PATH, **state.environ})
-        state.environ[key] = done
-        state.set("env", {**state.tables.image.get("env", {}), key: done}, one)
+        state.environ[key] = state.value(value, one, before)
+    state.set("env", dict(state.environ), one)
 
 
 def _pairs(one: Instruction) -> list[tuple[str, str]]:
