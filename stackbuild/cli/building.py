@@ -16,7 +16,7 @@ from stackbuild.core.errors import Hint, HostError, StackError, StepError, Usage
 from stackbuild.core.events import Note, PhaseFinished, PhaseStarted
 from stackbuild.core.files import write_file
 from stackbuild.core.origin import Origin
-from stackbuild.core.words import size
+from stackbuild.core.words import count, size
 
 if TYPE_CHECKING:
     from stackbuild.build.image import BuiltImage
@@ -241,7 +241,7 @@ def forbid(forecast: Forecast) -> None:
         first = "; ".join(f"{outlook.step.id} {state(outlook)}" for outlook in found[:3])
         more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
         raise StepError(
-            f"{len(found)} steps would run, and --fail-if-run forbids it",
+            f"{count(len(found), 'step')} would run, and --fail-if-run forbids it",
             why=first + more,
             hints=[Hint("see all", "stackbuild plan")],
         )

@@ -23,7 +23,7 @@ from stackbuild.core.events import (
     is_of,
 )
 from stackbuild.core.text import harmless
-from stackbuild.core.words import size
+from stackbuild.core.words import count, size
 
 
 def is_noise(event: Event) -> bool:
@@ -75,7 +75,7 @@ def sentence(event: Event) -> Iterator[str]:
             summary = f" ({harmless(event.summary)})" if event.summary else ""
             yield f"=> {harmless(event.phase)} done {seconds(event.seconds)}{summary}"
         case PlanMade():
-            yield f"=> {event.steps} steps, {event.cached} cached{expectation(event.expected)}"
+            yield f"=> {count(event.steps, 'step')}, {event.cached} cached{expectation(event.expected)}"
         case StepStarted():
             reason = f" ({harmless(event.reason)})" if event.reason else ""
             yield f"=> {harmless(event.step)}{reason}{expectation(event.expected)}"

@@ -11,6 +11,11 @@ def size(value: int) -> str:
     return f"{value} B"
 
 
+def count(number: int, noun: str) -> str:
+    """ "1 step", "2 steps"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def age(seconds: float) -> str:
     """A time span in the largest unit of which there are two: "3 d", "90 min"."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):

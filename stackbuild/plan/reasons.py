@@ -34,6 +34,8 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, (list, tuple)):
         for number, inner in enumerate(value):
             name = inner.get("name", number) if isinstance(inner, Mapping) else number
+            if isinstance(inner, str) and path.endswith(".Env"):  # the OCI config's "NAME=VALUE"
+                name, _, inner = inner.partition("=")
             yield from _leaves(f"{path}.{name}", inner)
     else:
         yield path, str(value)

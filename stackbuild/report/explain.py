@@ -9,7 +9,7 @@ from typing import Any
 from stackbuild.plan.forecast import Forecast, Outlook
 from stackbuild.plan.reasons import NEVER, Reason
 from stackbuild.plan.step import stack_of
-from stackbuild.report.places import places
+from stackbuild.report.places import called, places
 from stackbuild.stack.stack import Stack
 
 SHORT = 0.05  # seconds: less is not worth a number
@@ -35,7 +35,7 @@ def _is_step(reason: Reason) -> bool:
 
 
 def _sentence(reason: Reason) -> str:
-    name, before, after = reason.name, reason.before, reason.after
+    name, before, after = called(reason.name), reason.before, reason.after
     if name == NEVER or (before is None and after is None):
         return name
     if name == "digest" and before and after:

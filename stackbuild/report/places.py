@@ -20,6 +20,7 @@ IMAGE = {
     "StopSignal": "stop-signal",
     "Labels": "labels",
 }
+TABLES = ("env", "labels", "annotations")
 SETTINGS = {
     "compression": ("image", "compression"),
     "epoch": ("image", "source-date-epoch"),
@@ -41,15 +42,22 @@ def place(stack: Stack | None, outlook: Outlook, reason: Reason) -> Origin | Non
     return found if found and found.line else None
 
 
+def called(name: str) -> str:
+    """The name of a thing that was hashed, as stack.toml calls it: "image.env.TZ" for "image.config.Env.TZ"."""
+    first, *rest = name.split(".")
+    if first == "image" and rest[:1] == ["config"] and len(rest) > 1 and rest[1] in IMAGE:
+        return ".".join(["image", IMAGE[rest[1]], *rest[2:]])
+    return ".".join(["run", *rest]) if first == "script" else name
+
+
 def _key(outlook: Outlook, reason: Reason) -> tuple[str, ...]:
     """The key in stack.toml; () if the step's own origin is the best that is known."""
     first, *rest = reason.name.split(".")
     if outlook.step.kind == "assemble":
-        if rest[:1] == ["annotations"]:
-            return ("image", "annotations")
-        return (
-            ("image", IMAGE[rest[1]]) if rest[:1] == ["config"] and len(rest) > 1 and rest[1] in IMAGE else ("image",)
-        )
+        kind, *more = called(reason.name).split(".")[1:] or [""]
+        if kind not in TABLES or not more:
+            return ("image", kind) if kind in IMAGE.values() else ()
+        return ("image", kind, ".".join(more)) if reason.after is not None else ()
     if outlook.step.kind == "users" and first == "users" and rest:
         return ("users", rest[0])
     if first == "packages" and len(rest) > 1:

@@ -31,6 +31,9 @@ files = [{ path = "/etc/a", content = "one" }]
 [image]
 cmd = ["/bin/one"]
 labels = { l = "one" }
+[image.env]
+LANG = "C"
+TZ = "UTC"
 """
 
 
@@ -77,6 +80,8 @@ def test_a_step_points_into_the_files_of_its_own_stack(tmp_path: Path, name: str
     ("old", "new", "step", "line"),
     [
         ('l = "one"', 'l = "two"', "image", 12),
+        ('TZ = "UTC"', 'TZ = "CET"', "image", 15),
+        ('LANG = "C"', 'A = "one more before the others"\nLANG = "C"', "image", 14),
         ("/bin/one", "/bin/two", "image", 11),
         ('content = "one"', 'content = "two"', "files/conf", 9),
         ("10001", "10002", "users", 6),
@@ -89,3 +94,16 @@ def test_a_reason_points_at_the_setting(tmp_path: Path, old: str, new: str, step
     assert len(why) == 1
     [place] = places(stack, after[step], why)
     assert place.endswith(f"stack.toml:{line}")
+
+
+def test_a_variable_goes_by_its_name_as_in_the_file(tmp_path: Path) -> None:
+    before, after = (
+        inputs(tmp_path, STACK)["image"],
+        inputs(tmp_path, STACK.replace('TZ = "UTC"', 'TZ = "CET"'))["image"],
+    )
+    assert words(reasons(before.inputs, after.inputs)) == "image.env.TZ: UTC → CET"
+    gone = inputs(tmp_path, STACK.replace('TZ = "UTC"', ""))["image"]
+    why = reasons(before.inputs, gone.inputs)
+    assert words(why) == "image.env.TZ removed"
+    assert places(settle(Question(tmp_path / "stack.toml")), gone, why) == ()  # no line says so any more
+    assert words([Reason("script.0", "a", "b")]) == "run.0: a → b"
