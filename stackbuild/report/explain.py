@@ -25,9 +25,12 @@ def words(reasons: Sequence[Reason]) -> str:
 
 def _sentences(reasons: Sequence[Reason]) -> Iterator[str]:
     """The user's own edits first; what other steps made of them only if nothing else is known."""
-    own = [reason for reason in reasons if not _is_step(reason)]
-    for reason in own or reasons:
-        yield _sentence(reason)
+    own = [reason for reason in reasons if not _is_step(reason)] or reasons
+    packages = [reason.name for reason in own if reason.name.startswith("packages.")]
+    versions = {name.removesuffix("version") for name in packages if name.endswith(".version")}
+    for reason in own:  # of a package whose version is another, nobody asks what else is
+        if reason.name.endswith(".version") or reason.name.rpartition(".")[0] + "." not in versions:
+            yield _sentence(reason)
 
 
 def _is_step(reason: Reason) -> bool:

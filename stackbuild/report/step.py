@@ -27,7 +27,8 @@ class StepReport:
 
     def to_text(self) -> str:
         step = self.outlook.step
-        lines = [f"{step.id}  {state(self.outlook)}"]
+        unneeded = self.outlook.state == "unneeded"
+        lines = [f"{step.id}  {'not looked at: all that needs it is cached' if unneeded else state(self.outlook)}"]
         if step.origin is not None and step.origin.file:
             lines.append(f"  from     {step.origin}")
         lines.append(f"  key      {self.outlook.plan_key}")

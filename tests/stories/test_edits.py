@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.archive import archive, stack_of
 from tests.conftest import Stackbuild
 from tests.machine import need_root, once
 from tests.projects import write_tiny
@@ -193,3 +194,50 @@ def test_each_view_says_state_reason_place_last_and_expected_time(stackbuild: St
     assert made["expected"] >= slow["expected_seconds"]
     [started] = [one for one in told if one["type"] == "step_started" and one["step"] == "run/slow"]
     assert started["expected"] == slow["expected_seconds"] and f"(stack.toml:{number})" in started["reason"]
+
+
+def test_a_newer_package_is_the_reason_of_what_it_runs(stackbuild: Stackbuild, tmp_path: Path) -> None:
+    need_root()
+    layer = '[[layer]]\nname = "config"\nfiles = [{ path = "/etc/app.conf", content = "app" }]\n'
+    with archive(tmp_path / "archive") as made:
+        made.package("app", depends="lib")
+        made.package("lib")
+        made.package("other")
+        made.publish()
+        stack_of(made, stackbuild.folder, ["app", "other"], more=layer)
+        replaced(STACK, "[packages]\n", '[packages]\nscripts = "skip"\n')(stackbuild.folder)
+        stackbuild("build")
+        made.package("lib", "2.0")
+        made.publish()
+        stackbuild("build", "--fail-if-run")  # the lock says what is in the image, not the day
+        stackbuild("lock", "--update")
+        told = {id: line for id, line in lines(stackbuild).items() if ": package lib 1.0 → 2.0  [" in line}
+        assert [id.partition("/")[0] for id in told] == ["unpack"], lines(stackbuild)
+        # not the group of `other`, and not `config`, whose facet is the same
+        assert ran(stackbuild) == {"fetch/lib", *told, "effects", "facet/config", "image"}
+
+
+def test_another_base_is_the_reason_of_what_it_runs(stackbuild: Stackbuild, tmp_path: Path) -> None:
+    need_root()
+    base = stackbuild.at(write_tiny(tmp_path / "base", name="base"))
+    image = f"oci:{tmp_path / 'image'}:1"
+    base("build", "--to", image)
+    (stackbuild.folder / STACK).write_text(
+        f'[stack]\nname = "app"\n[base]\nimage = "{image}"\n'
+        '[[layer]]\nname = "more"\nfiles = [{ path = "/srv/more.html", content = "more" }]\n'
+        '[[layer]]\nname = "made"\nrun = ["cat /srv/index.html > /made"]\n'
+    )
+    stackbuild("build")
+    replaced("site/index.html", "tiny", "large")(base.folder)
+    base("build", "--to", image)
+    stackbuild("build", "--fail-if-run")
+    stackbuild("lock", "--update")
+    told = lines(stackbuild)
+    assert told["base"].startswith("run: base image sha256:") and "(stack.toml:4)" in told["base"]
+    assert told["run/made"].startswith("depends: the tree below (base) changed")
+    assert ran(stackbuild) == {"base", "facet/more", "run/made", "image"}  # the facet is the same: `more` is kept
+
+
+def lines(command: Stackbuild) -> dict[str, str]:
+    """The lines of the plan by step."""
+    return {line.split()[0]: line.split(maxsplit=1)[1] for line in command("plan").out.splitlines()}
