@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,10 +21,9 @@ class Branch:
 
     def __str__(self) -> str:
         more = " (*)" if self.repeated else " …" if self.cut else ""
-        indent = "   " * (self.depth - 1) + "└─ " if self.depth else ""
         file = f" (./{self.package.path})" if self.package.local else ""
         was = f" (the base image has {self.package.replaces})" if self.package.replaces else ""
-        return f"{indent}{self.package}{file}{was}{more}"
+        return f"{self.package}{file}{was}{more}"
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Tree:
         lines: list[str] = []
         for platform, branches in self.platforms.items():
             lines += [f"{platform}:"] if len(self.platforms) > 1 or " stage " in platform else []
-            lines += map(str, branches)
+            lines += _drawn(branches)
             lines += [f"- {gone.name} {gone.version} (of the base image)" for gone in self.removed.get(platform, ())]
         if any(b.repeated for branches in self.platforms.values() for b in branches):
             lines.append("(*) what it needs is shown above")
@@ -62,6 +61,20 @@ class Tree:
             },
             "removed": {platform: [asdict(gone) for gone in removed] for platform, removed in self.removed.items()},
         }
+
+
+def _drawn(branches: Sequence[Branch]) -> list[str]:
+    """A line for each branch, with the strokes that lead to it."""
+    lines: list[str] = []
+    goes_on: set[int] = set()  # the depths at which another branch follows, seen from the end
+    for branch in reversed(branches):
+        goes_on = {depth for depth in goes_on if depth <= branch.depth}
+        strokes = ["│  " if depth in goes_on else "   " for depth in range(1, branch.depth)]
+        if branch.depth:
+            strokes.append("├─ " if branch.depth in goes_on else "└─ ")
+            goes_on.add(branch.depth)
+        lines.append("".join(strokes) + str(branch))
+    return lines[::-1]
 
 
 def tree(lock: Lock, name: str = "", depth: int = 1 << 30) -> Tree:

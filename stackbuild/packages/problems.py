@@ -116,12 +116,14 @@ def unsolvable(
     versions_of: Callable[[str], Sequence[str]],
     where: Origin | None,
     mend: Callable[[str], Sequence[Hint]] = lambda name: (),
+    fixed: Mapping[str, str] | None = None,
 ) -> ResolutionError:
     """A contradiction as a chain. asked: text of a dependency -> the user's word for it, in order.
 
     versions_of: the versions that there are of a name, and why one was not to be had; mend: what would help there.
+    fixed: names of which a request leaves one version only -> that request.
     """
-    lines = _chain(clashes, items, asked)
+    lines = _chain(clashes, items, asked, fixed or {})
     if len(lines) > LONGEST:
         lines = [*lines[: LONGEST // 2], f"… {len(lines) - LONGEST} steps more …", *lines[-(LONGEST // 2) :]]
     users = list(dict.fromkeys(word for word in asked.values() if any(word in line for line in lines)))
@@ -135,7 +137,9 @@ def unsolvable(
     )
 
 
-def _chain(clashes: Sequence[Clash], items: Sequence[Item], asked: Mapping[str, str]) -> list[str]:
+def _chain(
+    clashes: Sequence[Clash], items: Sequence[Item], asked: Mapping[str, str], fixed: Mapping[str, str]
+) -> list[str]:
     """The rules of the contradiction, ordered from the requests down, each once; the break comes last."""
     answers: dict[str, list[Package]] = {}
     for item in items:
@@ -152,6 +156,8 @@ def _chain(clashes: Sequence[Clash], items: Sequence[Item], asked: Mapping[str, 
         if found:
             lines[f"{word} was asked for"] = None
             queue += found
+    missing = {_needed(c) for c in breaks if c.kind == "nothing provides"}
+    lines.update({f"{word} was asked for": None for name, word in fixed.items() if name in missing})
     while queue:
         package = queue.pop(0)
         if package.key in seen:
@@ -165,12 +171,19 @@ def _chain(clashes: Sequence[Clash], items: Sequence[Item], asked: Mapping[str, 
         if clash.package is not None and clash.package.installed and clash.package.key not in seen:
             lines[f"{clash.package}, which the base holds, needs {clash.text}"] = None
     for clash in breaks:
-        lines[_break(clash)] = None
+        lines[_break(clash, fixed)] = None
     return list(lines)
 
 
-def _break(clash: Clash) -> str:
+def _needed(clash: Clash) -> str:
+    """The name that a need begins with."""
+    return clash.text.partition(" ")[0].partition(":")[0]
+
+
+def _break(clash: Clash, fixed: Mapping[str, str]) -> str:
     text = clash.text.removeprefix("!")
+    if clash.kind == "nothing provides" and clash.package and _needed(clash) in fixed:
+        return f"{clash.package} needs {text}, which `{fixed[_needed(clash)]}` is not"
     if clash.kind == "nothing provides":
         return (
             f"{clash.package} needs {text}, and nothing can provide it" if clash.package else f"nothing provides {text}"
@@ -191,7 +204,7 @@ def _hints(
     hints = []
     for clash in clashes:
         if clash.kind == "nothing provides":
-            name = clash.text.partition(" ")[0].partition(":")[0]
+            name = _needed(clash)
             versions = versions_of(name)
             if versions:
                 hints.append(Hint(f"of {name} there {'is' if len(versions) == 1 else 'are'} {', '.join(versions[:5])}"))

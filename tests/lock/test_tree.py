@@ -117,6 +117,20 @@ def test_each_package_of_a_tree_is_opened_once() -> None:
         tree(LOCK, "nothing")
 
 
+def test_strokes_lead_from_each_package_to_all_that_it_needs() -> None:
+    inner = replace(DASH, depends=("libc6", "libgcc"))
+    top = replace(CURL, depends=("dash", "libgcc"), manual=True)
+    gcc = replace(LIBC, name="libgcc")
+    locked = PlatformLock(None, (ARCHIVE,), (LIBC, gcc, inner, top))
+    assert tree(replace(LOCK, platforms={"linux/amd64": locked})).to_text().splitlines() == [
+        "curl 7.88.1-10+deb12u1",
+        "├─ dash 0.5.12-2",
+        "│  ├─ libc6 2.36-9",
+        "│  └─ libgcc 2.36-9",
+        "└─ libgcc 2.36-9",
+    ]
+
+
 def test_tree_outdated_and_diff_as_commands(made: Archive, stackbuild: Stackbuild) -> None:
     stack_of(made, stackbuild.folder, ["app", "lib"])
     stackbuild("lock")

@@ -185,6 +185,23 @@ def test_a_need_that_nothing_meets_is_told_with_the_versions_there_are() -> None
     assert error.hints[0].text == "of lib there is 4"
 
 
+def test_a_version_that_another_request_rules_out_is_a_conflict_of_the_two() -> None:
+    packages = [
+        stanza("lib", "1"),
+        stanza("lib", "2"),
+        stanza("mid", depends="lib (>= 2)"),
+        stanza("web", depends="mid"),
+    ]
+    error = refusal(packages, "lib=1", "web")
+    assert error.what == "the requests have no solution together"
+    assert error.why.split("; ") == [
+        "web was asked for", "lib=1 was asked for", "web 1 needs mid", "mid 1 needs lib (>= 2), which `lib=1` is not",
+    ]  # fmt: skip
+    assert [hint.text for hint in error.hints] == ["of lib there are 2, 1", "leave out one of lib=1, web"]
+    error = refusal([*packages, stanza("old", depends="lib (<< 2)")], "old", "web")
+    assert error.why.endswith("mid 1 needs lib (>= 2); lib 1 and lib 2 cannot both be there")
+
+
 def test_a_conflict_deep_in_the_graph_shows_both_ways_to_it() -> None:
     packages = [
         stanza("web", depends="framework"), stanza("framework", depends="driver (>= 2)"),

@@ -143,7 +143,17 @@ def _completed(catalogue: Catalogue, asked: Asked, walk: Walk, base: Base) -> li
         lambda name: [p.version + _remark(p, catalogue, asked) for p in catalogue.every(name)],
         Origin("project", "", 0, ("packages", "install")),
         lambda name: _mend(name, catalogue, asked),
+        _fixed(catalogue, asked),
     )
+
+
+def _fixed(catalogue: Catalogue, asked: Asked) -> dict[str, str]:
+    """Names of which a request takes one version only, and that request."""
+    return {
+        group[0].name: request.text
+        for group, request in zip(asked.groups, asked.of, strict=True)
+        if request is not None and not request.bare and len(group) == 1 and group[0].name in catalogue.chosen
+    }
 
 
 def _mend(name: str, catalogue: Catalogue, asked: Asked) -> Sequence[Hint]:
