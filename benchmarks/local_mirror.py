@@ -56,7 +56,7 @@ def make_archives(folder: Path, lock: Path, store: Path, distro: str) -> LocalMi
         for file in (f"{suite}/InRelease", *(f"{suite}/{c}/binary-amd64/Packages.xz" for c in source.components)):
             target = root / file
             target.parent.mkdir(parents=True, exist_ok=True)
-            argv = ["/usr/lib/apt/apt-helper", "download-file", f"{source.url}/{file}", target]
+            argv = ["/usr/lib/apt/apt-helper", "download-file", f"{source.url}/{file}", str(target)]
             subprocess.run(argv, check=True, capture_output=True, cwd=root)
         for package in locked_packages(lock):
             _place(store, package, root / package["path"])

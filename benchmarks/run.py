@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -206,10 +207,13 @@ def one_package_more(bench: Bench) -> None:
     if bench.docker:
         docker_build(bench, [install_line(WANTED)], "bench")
         docker_build(bench, [install_line(WANTED)], "bench-small", base=SMALL_BASE)
-        for side, base in (("docker build", BASE), ("docker build (small index)", SMALL_BASE)):
-            sides[side] = lambda n, base=base: docker_build(
-                bench, [install_line(WANTED), install_line([ADDED[n % len(ADDED)]])], "bench-more", base=base
-            )
+
+        def docker(base: str, number: int) -> None:
+            lines = [install_line(WANTED), install_line([ADDED[number % len(ADDED)]])]
+            docker_build(bench, lines, "bench-more", base=base)
+
+        sides["docker build"] = partial(docker, BASE)
+        sides["docker build (small index)"] = partial(docker, SMALL_BASE)
     if bench.podman and Path("/usr/bin/buildah").exists():
         buildah_build(bench, [install_line(WANTED)], "bench")
         sides["buildah bud"] = lambda n: buildah_build(
@@ -239,12 +243,16 @@ def start(bench: Bench) -> None:
     words = ["run", "--rm", "--network", "none", "bench", "true"]
     stackbuild(folder, store, *words)  # the tree is unpacked once, as the others do at load
     sides: dict[str, Callable[[int], object]] = {"stackbuild run": lambda n: stackbuild(folder, store, *words)}
+
+    def once(engine: Engine, argv: list[str], number: int) -> None:
+        engine(*argv)
+
     for name, engine in (("docker run", bench.docker), ("podman run", bench.podman)):
         if engine is not None:
             loaded = engine("load", "-i", bench.work / "bench.tar", timeout=TIMEOUT).stdout.strip()
             limits = ULIMITS if name == "docker run" else ()  # podman's are in its configuration
             theirs = ["run", "--rm", "--network", "none", *limits, loaded.rpartition("mage: ")[2], "true"]
-            sides[name] = lambda n, engine=engine, theirs=theirs: engine(*theirs)  # type: ignore[misc]
+            sides[name] = partial(once, engine, theirs)
     bench.alternate("start a container", sides)
 
 

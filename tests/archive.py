@@ -146,14 +146,16 @@ class Archive:
     def publish_flat(self, suffix: str) -> None:
         """Indexes and Release beside each other, at the root."""
         shutil.rmtree(self.folder / "dists", ignore_errors=True)
-        ftparchive = partial(subprocess.run, cwd=self.folder, check=True, capture_output=True)
+
+        def ftparchive(*words: str) -> bytes:
+            argv = [need("apt-ftparchive"), *words]
+            return subprocess.run(argv, cwd=self.folder, check=True, capture_output=True).stdout
+
         for old in self.folder.glob("Packages*"):
             old.unlink()
-        compressed(
-            self.folder / "Packages", ftparchive([need("apt-ftparchive"), *SHA256, "packages", "pool"]).stdout, [suffix]
-        )
+        compressed(self.folder / "Packages", ftparchive(*SHA256, "packages", "pool"), [suffix])
         (self.folder / "Release").unlink(missing_ok=True)
-        (self.folder / "Release").write_bytes(ftparchive(["apt-ftparchive", "release", "."]).stdout)
+        (self.folder / "Release").write_bytes(ftparchive("release", "."))
         self.sign(self.folder)
         if suffix:
             (self.folder / "Packages").unlink()

@@ -52,7 +52,7 @@ def locked(file: Path) -> Iterator[None]:
         yield
 
 
-def once(folder: Path, make: Callable[[Path], None]) -> Path:
+def once(folder: Path, make: Callable[[Path], object]) -> Path:
     """A folder that the first worker to ask fills by `make`; the others wait for it. A failure is tried again."""
     done = folder.with_name(folder.name + ".done")
     with locked(folder.with_name(folder.name + ".lock")):

@@ -124,7 +124,7 @@ def test_a_folder_keeps_the_mode_and_owner_that_it_has(bench: Bench, tmp_path: P
 
 
 def test_a_package_that_another_replaces_whole_is_left_to_dpkg(bench: Bench, tmp_path: Path) -> None:
-    both(bench, [bench.make(tmp_path, "first", {"srv/data/": "0755"}, bare=True)])
+    both(bench, [bench.bare(tmp_path, "first", {"srv/data/": "0755"})])
     facts, _ = both(bench, [bench.make(tmp_path, "second", {"srv/data/file": "2\n"})], "reference")
     assert facts["reason"] == "second ships every path of first, which dpkg then takes for gone"
 

@@ -21,7 +21,7 @@ LAYERS = {layer["name"]: layer for table in TABLES for layer in table.get("layer
 @pytest.fixture
 def bench(tmp_path: Path, shared: Path) -> Bench:
     need_root()
-    base = once(shared / "run-base", lambda folder: small_tree(folder / "root", PROGRAMS) and None)
+    base = once(shared / "run-base", lambda folder: small_tree(folder / "root", PROGRAMS))
     project = write(
         tmp_path / "project",
         {"site/index.html": "x", "site/a.tmp": "", "package.json": "{}", "src/a": "a", ".gitignore": ""},

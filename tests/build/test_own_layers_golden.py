@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.build.own import Bench, small_tree, write
 from tests.machine import REPOSITORY, need_root
 
-LAYERS = {
+LAYERS: Mapping[str, Mapping[str, object]] = {
     "copy": {"copy": [{"from": "site/", "to": "/srv/www/", "owner": "www-data", "mode": "a+rX", "exclude": ["*.tmp"]}]},
     "files": {"files": [{"path": "/etc/a", "content": "a\n", "mode": "0640"}, {"path": "/bin/l", "link": "/dev/null"}]},
     "remove": {"remove": ["/var/www"]},

@@ -123,7 +123,12 @@ def test_a_file_that_did_not_change_is_read_once(
     first = states(ProjectFiles(project, tmp_path / "cache").select("."))
     read: list[object] = []
     real = os.open
-    monkeypatch.setattr(project_files.os, "open", lambda *args, **kw: (read.append(args[0]), real(*args, **kw))[1])
+
+    def noted(path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        read.append(path)
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", noted)
     assert states(ProjectFiles(project, tmp_path / "cache").select(".")) == first
     assert not [path for path in read if Path(str(path)).is_relative_to(project)]
     status = (project / "package.json").stat()

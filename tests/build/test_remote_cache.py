@@ -128,8 +128,8 @@ def test_blobs_are_shared_with_the_images_of_the_registry(project: Stackbuild, r
     built = other("--progress", "json", "build", "--push", "--cache-from", f"{registry}/team/mounted")
     pushed = [json.loads(line) for line in built.err.splitlines() if '"image_pushed"' in line]
     assert [one["sent"] for one in pushed] == [0]
-    text = (other.folder / "stack.toml").read_text()
-    (other.folder / "stack.toml").write_text(text.replace("team/image:1", "team/new:1"))
+    theirs = other.folder / "stack.toml"
+    theirs.write_text(theirs.read_text().replace("team/image:1", "team/new:1"))
     built = other("--progress", "json", "build", "--push", "--cache-from", f"{registry}/team/mounted")
     pushed = [json.loads(line) for line in built.err.splitlines() if '"image_pushed"' in line]
     assert [one["sent"] for one in pushed] == [0]  # the layers are those of the cache's repository

@@ -20,7 +20,7 @@ SANDBOXES = ("overlay", "chroot")
 @pytest.fixture
 def bench(tmp_path: Path, shared: Path) -> Bench:
     need_root()
-    base = once(shared / "run-base", lambda folder: small_tree(folder / "root", PROGRAMS) and None)
+    base = once(shared / "run-base", lambda folder: small_tree(folder / "root", PROGRAMS))
     return Bench(tmp_path / "work", write(tmp_path / "project", {"src/a.txt": "a", "src/deep/b": "b"}), [base / "root"])
 
 

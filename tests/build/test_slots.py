@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,11 @@ class Watched(Say):
 def most_of(resources: Resources, kind: str, expected: int, count: int = 6) -> int:
     """How many of these independent steps ran at once."""
     watched = Watched(expected)
-    watched.name = kind
     plan = Plan.of([Step(f"s{n}", kind, {"says": str(n)}, {}) for n in range(count)], [f"s{n}" for n in range(count)])
     memory = Memory()
     look = forecast(plan, {kind: watched}, memory.lookup, memory.last)
-    Scheduler(plan, tools(watched, memory), resources=resources).build(look)
+    made = replace(tools(watched, memory), kinds={kind: watched})
+    Scheduler(plan, made, resources=resources).build(look)
     assert len(watched.ran) == count
     return watched.most
 

@@ -19,13 +19,17 @@ def main(job_file: Path) -> None:
     job = json.loads(job_file.read_text())
     action = Action(job["kind"], job["params"], {}, (), ("layer",), "linux/amd64")
     with open(job_file.with_name("output"), "ab") as output:
+
+        def note(data: bytes) -> None:
+            output.write(data)
+
         room = Room(
             inputs={name: Path(path) for name, path in job["inputs"].items()},
             lowers=tuple(map(Path, job["lowers"])),
             out=Path(job["out"]),
             scratch=Path(job["scratch"]),
             sandbox=job["sandbox"],
-            output=output.write,
+            output=note,
         )
         try:
             facts = dict({"unpack": unpack.do, "configure": configure.do}[job["kind"]](action, room))

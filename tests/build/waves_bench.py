@@ -128,19 +128,26 @@ class Bench:
         name: str,
         files: Mapping[str, str],
         version: str = "1",
-        *,
-        bare: bool = False,
         **control: str,
     ) -> Package:
-        """A package made of texts. files: path -> content ("-> x" is a link, a path ending in "/" a folder).
+        """A package made of texts, with the documentation folder that each package of Debian has; else as `bare`."""
+        return self.bare(folder, name, {f"usr/share/doc/{name}/": "0755", **files}, version, **control)
+
+    def bare(
+        self,
+        folder: Path,
+        name: str,
+        files: Mapping[str, str],
+        version: str = "1",
+        **control: str,
+    ) -> Package:
+        """A package of these files alone: path -> content ("-> x" is a link, a path ending in "/" a folder).
 
         control: `preinst`, `postinst`, `triggers`, … become control files, what begins with a capital a field.
-        bare: without the documentation folder that each package of Debian has.
         """
         root = folder / f"{name}-{version}"
         (root / "DEBIAN").mkdir(parents=True)
-        own = {} if bare else {f"usr/share/doc/{name}/": "0755"}
-        for path, content in {**own, **files}.items():
+        for path, content in files.items():
             place = root / path
             place.parent.mkdir(parents=True, exist_ok=True)
             if path.endswith("/"):
@@ -229,7 +236,8 @@ def base_packages(apt: Apt) -> Packages:
 def split_into_waves(packages: Packages, folder: Path) -> list[Packages]:
     """As the lock would have them: one request here, split where Pre-Depends demand it."""
     by_name = {package["name"]: package for package in packages}
-    fields, provides = {}, {}
+    fields: dict[str, dict[str, str]] = {}
+    provides: dict[str, str] = {}
     for package in packages:
         with open_deb(folder / package["file"], data=False) as deb:
             fields[package["name"]] = next(stanzas(decode(deb.fields)), {})

@@ -89,7 +89,8 @@ def layer_of(store: Path) -> Path:
     index = json.loads((store / "images/index.json").read_text())
     blobs = store / "images/blobs/sha256"
     manifest = json.loads((blobs / index["manifests"][-1]["digest"][7:]).read_text())
-    return blobs / manifest["layers"][-1]["digest"][7:]
+    digest: str = manifest["layers"][-1]["digest"]
+    return blobs / digest[7:]
 
 
 def record_of(store: Path) -> Path:

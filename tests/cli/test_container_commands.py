@@ -106,8 +106,7 @@ def make_layout(boxes: Boxes, layout: Path) -> None:
     """An image of one layer, the busybox tree, written without stackbuild."""
     tar = run([need("tar"), "-C", boxes.lowers[0], "--numeric-owner", "-cf", layout.with_suffix(".tar"), "."])
     assert tar.code == 0
-    command = [need("umoci"), "init", "--layout", layout]
-    run(command)
+    run([need("umoci"), "init", "--layout", layout])
     name = f"{layout}:small"
     run([need("umoci"), "new", "--image", name])
     run([need("umoci"), "raw", "add-layer", "--image", name, layout.with_suffix(".tar")])

@@ -238,10 +238,13 @@ def test_random_damage_gives_an_error_or_a_tree_never_a_traceback(tmp_path: Path
     import random
 
     chance = random.Random(seed)
-    entries = [Entry(b"d", "dir", 0o755), file(b"d/a", b"1" * 700), link(b"d/l", b"../victim"),
-               Entry(b"d/h", "hardlink", 0o644, target=b"d/a"), Entry(b"d/" + b"n" * 120, "file", 0o644),
-               (Entry(b"d/x", "file", 0o644, xattrs={b"user.a": b"b"}), b"")]  # fmt: skip
-    good = bytearray(tar(*entries))
+    good = bytearray(
+        tar(
+            Entry(b"d", "dir", 0o755), file(b"d/a", b"1" * 700), link(b"d/l", b"../victim"),
+            Entry(b"d/h", "hardlink", 0o644, target=b"d/a"), Entry(b"d/" + b"n" * 120, "file", 0o644),
+            Entry(b"d/x", "file", 0o644, xattrs={b"user.a": b"b"}),
+        )
+    )  # fmt: skip
     for _ in range(150):
         bad = bytearray(good)
         for _ in range(chance.randint(1, 6)):

@@ -21,7 +21,7 @@ SANDBOXES = ("overlay", "chroot")
 @pytest.fixture
 def bench(tmp_path: Path, shared: Path) -> Bench:
     need_root()
-    base = once(shared / "run-base", lambda folder: small_tree(folder / "root", PROGRAMS) and None)
+    base = once(shared / "run-base", lambda folder: small_tree(folder / "root", PROGRAMS))
     write(tmp_path, {"token": TOKEN + "\n", "project/x": ""})
     return Bench(tmp_path / "work", tmp_path / "project", [base / "root"], secrets={"TOKEN": tmp_path / "token"})
 

@@ -45,13 +45,20 @@ def likely(kind: Any, depth: int = 0) -> st.SearchStrategy[Any]:
     """Values of about the right shape for a key of this type, and sometimes of another."""
     kind = plain(kind)
     keys = keys_of(kind)
+
+    def beneath(key: str | int) -> st.SearchStrategy[Any]:
+        return likely(inside(kind, key), depth + 1)
+
+    def deferred(key: str | int) -> st.SearchStrategy[Any]:
+        return st.deferred(lambda: beneath(key))
+
     if keys:
-        each = {key: st.deferred(lambda key=key: likely(inside(kind, key), depth + 1)) for key in keys}
+        each = {key: deferred(key) for key in keys}
         made: Any = st.fixed_dictionaries({}, optional={**each, "!reset": st.just(True), "odd": ANY})
     elif is_free(kind):
-        made = st.dictionaries(TEXTS, st.deferred(lambda: likely(inside(kind, ""), depth + 1)), max_size=2)
+        made = st.dictionaries(TEXTS, deferred(""), max_size=2)
     elif is_list_of_tables(kind) or getattr(kind, "__origin__", None) is tuple:
-        made = st.lists(st.one_of(likely(inside(kind, 0), depth + 1), st.just({"reset": True})), max_size=3)
+        made = st.lists(st.one_of(beneath(0), st.just({"reset": True})), max_size=3)
     else:
         made = st.one_of(TEXTS, TEXTS, st.integers(0, 9), st.booleans())
     return st.one_of(made, made, made, ANY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from stackbuild.core.origin import Origin
 from stackbuild.settings.flatten import flatten, unflatten, without_markers
+from stackbuild.settings.levels import Level
 from stackbuild.settings.setting import RESET, Setting, alive, merge
 from stackbuild.stack.merge_rules import RULES
 
@@ -17,12 +19,13 @@ NAMES = st.sampled_from(["a1", "b2", "c3", "d4"])
 VALUES = st.sampled_from(["x", "y", "z"])
 
 
+@dataclass(frozen=True)
 class Place:
-    def __init__(self, name: str) -> None:
-        self.name = name
+    shown: str
+    level: Level = Level.PROJECT
 
     def origin(self, key: tuple[str | int, ...]) -> Origin:
-        return Origin(self.name, key=key)
+        return Origin(self.shown, key=key)
 
 
 def with_reset(table: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
@@ -109,11 +112,9 @@ def naive(levels: list[dict[str, Any]]) -> dict[str, Any]:
     return bare(tree)
 
 
-def bare(value: Any) -> Any:
+def bare(tree: dict[str, Any]) -> dict[str, Any]:
     """Without empty tables and lists of things: nothing was said in them. (An empty `cmd` is a value.)"""
-    if not isinstance(value, dict):
-        return value
-    made = {key: bare(item) for key, item in value.items()}
+    made = {key: bare(item) if isinstance(item, dict) else item for key, item in tree.items()}
     return {key: item for key, item in made.items() if item not in ({}, []) or key == "cmd"}
 
 

@@ -42,7 +42,7 @@ def unpack(into: Path, *layers: io.BytesIO, whiteouts: Whiteouts = "apply") -> N
 
 def listing(root: Path) -> list[tuple[object, ...]]:
     """Every entry with all that a layer carries."""
-    found = []
+    found: list[tuple[object, ...]] = []
     with TreeReader(root) as tree:
         for path in walk(tree):
             with tree.open(path) as node:

@@ -40,7 +40,7 @@ class Root:
     """folder: a root with etc/apt and var/lib. suites: (codename, component) -> stanzas, in order."""
 
     folder: Path
-    suites: dict[tuple[str, str], Sequence[str]]
+    suites: Mapping[tuple[str, str], Sequence[str]]
     status: str = ""
     pins: Mapping[str, str] = field(default_factory=dict)  # file below etc/apt -> text
     foreign: Sequence[str] = ()  # architectures beside amd64; a stanza of one says so

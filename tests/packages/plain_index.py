@@ -90,14 +90,17 @@ def package_of(fields: dict[str, bytes]) -> Package | None:
         return None
     source = get("source").partition(b" ")[0]
     important = b"yes" in (get("important"), get("protected"))
-    values = (
-        get("package"), get("version"), get("architecture"), get("multi-arch"), get("priority"),
-        b"e" * (get("essential") == b"yes") + b"i" * important, source if NAME.fullmatch(source) else get("package"),
-        get("section"), get("size"), sha256, path, get("pre-depends"), get("depends"), get("conflicts"), get("breaks"),
-        get("recommends"), get("provides"),
+
+    def text(name: str) -> str:
+        return get(name).decode("utf-8", "surrogateescape")
+
+    return Package(
+        text("package"), text("version"), text("architecture"), text("multi-arch"), text("priority"),
+        "e" * (get("essential") == b"yes") + "i" * important,
+        source.decode() if NAME.fullmatch(source) else text("package"),
+        text("section"), int(get("size")), sha256.decode(), path.decode(), text("pre-depends"), text("depends"),
+        text("conflicts"), text("breaks"), text("recommends"), text("provides"),
     )  # fmt: skip
-    text = [value.decode("utf-8", "surrogateescape") for value in values]
-    return Package(*text[:8], int(text[8]), *text[9:])
 
 
 def names(text: bytes) -> list[str]:

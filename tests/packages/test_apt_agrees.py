@@ -47,7 +47,7 @@ def pairs(apt: Apt) -> Pairs:
 def test_the_answer_is_apts(apt: Apt, pairs: Pairs, request_set: str) -> None:
     words = request_set.split()
     found = resolve_indexes(Question(tuple(map(parse_request, words)), "amd64", "apt"), pairs)
-    ours = {(p.package.name, p.package.version) for p in found.packages}
+    ours = frozenset((p.package.name, p.package.version) for p in found.packages)
     assert ours == apt.answer([*essential(pairs), *words])
     assert not found.notes
 

@@ -22,8 +22,9 @@ def test_bundle_and_links_are_those_of_update_ca_certificates(tmp_path: Path) ->
     (tmp_path / "etc").mkdir()
     names = sorted(path.name for path in (tmp_path / "share").iterdir())
     (tmp_path / "conf").write_text("".join(f"{name}\n" for name in names))
-    words = ["--certsconf", tmp_path / "conf", "--certsdir", tmp_path / "share", "--etccertsdir", tmp_path / "etc"]
-    run([need("update-ca-certificates"), *words, "--localcertsdir", tmp_path / "none", "--hooksdir", ""])
+    places = {"certsconf": "conf", "certsdir": "share", "etccertsdir": "etc", "localcertsdir": "none"}
+    words = [word for option, name in places.items() for word in (f"--{option}", str(tmp_path / name))]
+    run([need("update-ca-certificates"), *words, "--hooksdir", ""])
     ours = trust(certificates)
     assert (tmp_path / "etc/ca-certificates.crt").read_bytes() == ours.bundle
     links = {os.fsencode(p.name): os.readlink(os.fsencode(p)) for p in (tmp_path / "etc").iterdir() if p.is_symlink()}

@@ -9,7 +9,7 @@ import lzma
 import os
 import stat
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -64,7 +64,9 @@ def deb(
     ending: str = ".xz",
 ) -> Path:
     """A package made by hand, so that it can be wrong in any way."""
-    packed = {".xz": lzma.compress, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress, "": bytes}
+    packed: Mapping[str, Callable[[bytes], bytes]] = {
+        ".xz": lzma.compress, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress, "": bytes,
+    }  # fmt: skip
     controls = tar([entry("./", kind=tarfile.DIRTYPE), entry("./control", CONTROL), *control])
     file = folder / "sample.deb"
     members = [("debian-binary", b"2.0\n"), ("control.tar.gz", gzip.compress(controls))]

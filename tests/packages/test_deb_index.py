@@ -137,7 +137,7 @@ def test_a_child_that_dies_costs_time_and_no_answer(monkeypatch: pytest.MonkeyPa
     data = f"{GOOD}\n{stanza('x', essential='yes')}".encode()
     expected = build_index(data)
 
-    def dies(part: bytes) -> Records:
+    def dies(part: memoryview) -> Records:
         if os.getpid() != here:
             os._exit(9)
         return read_part(part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from stackbuild.build.scheduler import Tools
 from stackbuild.core.action import ActionResult, Blob
@@ -16,8 +16,8 @@ from stackbuild.plan.step import Inputs, Step, basic_reads
 class Say:
     """A kind whose result is `params["says"]`, or what was said before if it has none."""
 
-    name = "say"
-    version = 1
+    name: ClassVar[str] = "say"
+    version: ClassVar[int] = 1
 
     def __init__(self) -> None:
         self.ran: list[str] = []

@@ -42,7 +42,7 @@ def test_the_example_settles_and_its_comments_name_real_keys(monkeypatch: Any) -
     assert stack.image.labels["org.opencontainers.image.title"] == "hello-web"
     for layer in stack.layers:
         for item in layer.copy_:
-            assert (ROOT / item.from_).exists()
+            assert item.from_ is not None and (ROOT / item.from_).exists()
     table: tuple[str | int, ...] = ()
     for line in (ROOT / "stack.toml.example").read_text().splitlines():
         bare = line.removeprefix("# ").split("#")[0].strip()

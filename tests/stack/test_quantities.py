@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from stackbuild.stack.quantities import (
 
 
 def test_sizes() -> None:
-    given = [1024, "0", "256MiB", "256MB", "256m", "1.5GiB", "1 KiB", "4T"]
+    given: list[str | int] = [1024, "0", "256MiB", "256MB", "256m", "1.5GiB", "1 KiB", "4T"]
     assert [parse_bytes(text) for text in given] == [
         1024,
         0,
@@ -104,7 +105,9 @@ def test_ulimits() -> None:
         (check_mode, "u+r,", "not a mode"),
     ],
 )
-def test_what_is_not_one_is_refused_with_words(parse, text, words) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_not_one_is_refused_with_words(
+    parse: Callable[[str | bool], object], text: str | bool, words: str
+) -> None:
     with pytest.raises(ValueError, match=words.replace("(", r"\(")):
         parse(text)
 

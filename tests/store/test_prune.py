@@ -141,10 +141,14 @@ def test_what_a_running_build_has_used_stays_until_it_ends_however_it_ends(tmp_p
     assert shop.prune(Wish(all=True)) == {used.digest}
 
 
+def fill(folder: Path) -> None:
+    (folder / "file").write_bytes(b"x" * 9000)
+
+
 def test_trees_go_and_half_made_things_too(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     digest = digest_of(b"tree")
-    shop.trees.ensure(digest, "overlay", lambda folder: (folder / "file").write_text("x") and None)
+    shop.trees.ensure(digest, "overlay", fill)
     half = shop.paths.rootfs / "overlay" / ".new-abc"
     half.mkdir()
     os.utime(half, (1, 1))
@@ -159,7 +163,7 @@ def test_trees_go_and_half_made_things_too(tmp_path: Path) -> None:
 def test_a_tree_is_measured_once(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     digest = digest_of(b"tree")
-    folder = shop.trees.ensure(digest, "overlay", lambda folder: (folder / "file").write_bytes(b"x" * 9000) and None)
+    folder = shop.trees.ensure(digest, "overlay", fill)
     (item,) = inventory(shop.paths, {})
     assert item.size >= 9000
     (folder / "file").unlink()  # nobody does that; it shows that nobody looks again

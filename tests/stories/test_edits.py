@@ -58,6 +58,11 @@ def written(file: str, text: str) -> Callable[[Path], None]:
     return edit
 
 
+def aged(folder: Path) -> None:
+    for one in folder.rglob("*"):
+        os.utime(one, (1, 1))
+
+
 STACK = "stack.toml"
 PUSH = '[push]\nto = ["registry.example.com/x:1"]\n'
 NOTHING = ', exclude = ["*.x"] }]'
@@ -71,7 +76,7 @@ EDITS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "nothing": (lambda folder: None, set()),
     "a comment in the stack file": (replaced(STACK, "[image]", "# a comment\n[image]"), set()),
     "blank lines": (replaced(STACK, '[stack]\n', '\n\n[stack]\n\n'), set()),
-    "all times": (lambda folder: [os.utime(one, (1, 1)) for one in folder.rglob("*")] and None, set()),
+    "all times": (aged, set()),
     "a file that nothing reads": (written("README.md", "new\n"), set()),
     "a setting of the container": (replaced(STACK, 'network = "none"', 'network = "none"\nread-only = true'), set()),
     "a setting of the build": (replaced(STACK, "[container]", "[build]\njobs = 1\n[container]"), set()),

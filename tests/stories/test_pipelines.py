@@ -54,11 +54,11 @@ def test_gitlab_checks_reads_the_cache_and_pushes(stackbuild: Stackbuild, regist
     project(stackbuild, registry)
     tree = written(stackbuild, "gitlab", ".gitlab-ci.yml")
     assert tree["stages"] == ["check", "image"] and tree[".stackbuild"]["image"] == "debian:bookworm"
-    jobs = {name: job for name, job in tree.items() if isinstance(job, dict) and "script" in job}
+    jobs = {name: one for name, one in tree.items() if isinstance(one, dict) and "script" in one}
     assert set(jobs) == {"check", "build", "push"}
-    for job in jobs.values():
-        assert job["extends"] == ".stackbuild" and job["stage"] in tree["stages"]
-        assert all(isinstance(line, str) for line in job["script"])
+    for one in jobs.values():
+        assert one["extends"] == ".stackbuild" and one["stage"] in tree["stages"]
+        assert all(isinstance(line, str) for line in one["script"])
     assert all(isinstance(line, str) for line in tree[".stackbuild"]["before_script"])
     assert "merge_request" in jobs["build"]["rules"][0]["if"] and "DEFAULT" in jobs["push"]["rules"][0]["if"]
     secret = {"CI_REGISTRY": registry, "CI_REGISTRY_USER": "u", "CI_REGISTRY_PASSWORD": "a:b'\"c"}

@@ -134,8 +134,9 @@ def test_postgres_keeps_its_data_over_an_image_update(project: Project) -> None:
     here("init", "postgres", "--with", f"port={port}", "--with", "init=init")
     assert "POSTGRES_PASSWORD is not set" in here("up", "-d", "--wait", code=None, timeout=400).err + here("logs").err
     write(here.folder, {".env": 'POSTGRES_PASSWORD=it\'s a "secret"\n'})
-    with (here.folder / "stack.toml").open("a") as file:
-        file.write('\n[container]\nenv-file = [".env"]\nrestart = "no"\n')
+    file = here.folder / "stack.toml"
+    with file.open("a") as more:
+        more.write('\n[container]\nenv-file = [".env"]\nrestart = "no"\n')
     assert here("up", "-d", "--wait", code=None, timeout=200).code != 0
     assert "division by zero" in here("logs").err
     made = "CREATE TABLE seen (n int);\nALTER TABLE seen OWNER TO app;\nINSERT INTO seen VALUES (1);\n"
@@ -151,7 +152,6 @@ def test_postgres_keeps_its_data_over_an_image_update(project: Project) -> None:
     assert here("exec", "sh", "-c", "psql -h 127.0.0.1 -wU app app -c 'select 1'", code=None).code != 0
     with socket.create_connection(("127.0.0.1", port), timeout=10):
         pass
-    file = here.folder / "stack.toml"
     file.write_text(file.read_text().replace('init = "init"', 'init = "init", settings = ["work_mem = 7MB"]'))
     assert "init" in file.read_text()
     with file.open("a") as more:

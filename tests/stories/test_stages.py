@@ -79,8 +79,8 @@ def test_what_was_built_in_a_stage_is_all_that_reaches_the_image(staged: Stackbu
     built = staged("build", "--progress", "plain", "--to", f"docker-archive:{out}")
     assert "stages.builder/run/compile" in ran(built.err) and "stages.idle" not in built.err
     with tarfile.open(out) as archive:
-        [manifest] = json.load(archive.extractfile("manifest.json"))  # type: ignore[arg-type]
-        files = {}
+        [manifest] = json.load(archive.extractfile("manifest.json") or pytest.fail("no manifest.json"))
+        files: dict[str, tarfile.TarInfo] = {}
         for layer in manifest["Layers"]:
             with tarfile.open(fileobj=archive.extractfile(layer)) as inner:
                 files |= {member.name: member for member in inner if not member.isdir()}
