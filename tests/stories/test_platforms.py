@@ -93,15 +93,16 @@ def test_what_runs_is_this_machines(tiny: Stackbuild, monkeypatch: pytest.Monkey
         assert isinstance(image, BuiltImage) and image.config["architecture"] == "amd64"
         assert image_config_and_folders(app, "tiny")[1]["architecture"] == "amd64"
     rows = json.loads(tiny("images", "--format", "json").out)
-    layers = {layer["digest"]: layer["size"] for layer in _layers(tiny.store, rows[0]["digest"])}
-    assert rows[0]["size"] == sum(layers.values())
+    sizes = dict(_layers(tiny.store, rows[0]["digest"]))
+    assert rows[0]["size"] == sum(sizes.values())
 
 
-def _layers(store: Path, digest: str) -> Iterator[dict[str, object]]:
+def _layers(store: Path, digest: str) -> Iterator[tuple[str, int]]:
+    """Digest and size of each layer of an image, or of all images of an index."""
     document = json.loads((store / "images/blobs/sha256" / digest.removeprefix("sha256:")).read_text())
     for manifest in document.get("manifests", ()):
         yield from _layers(store, manifest["digest"])
-    yield from document.get("layers", ())
+    yield from ((layer["digest"], layer["size"]) for layer in document.get("layers", ()))
 
 
 @pytest.mark.root
