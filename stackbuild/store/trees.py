@@ -44,7 +44,7 @@ class TreeStore:
                 if not left:
                     raise host_error(error, target) from error
 
-    def ensure(self, digest: Digest, form: str, make: Callable[[Path], None]) -> Path:
+    def ensure(self, digest: Digest, form: str, make: Callable[[Path], object]) -> Path:
         """The folder, made by `make(empty folder)` if it is not there; one maker at a time."""
         target = self.path(digest, form)
         if self.use(target):
