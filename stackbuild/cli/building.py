@@ -109,15 +109,27 @@ def looked_up(plan: Plan, tools: Tools, *, again: bool) -> Forecast:
 
 
 def build(app: App, work: Work, args: Namespace) -> BuiltImage | None:
-    """Carry the work out and tag the image; None if only steps were asked for. Raises StackError.
+    """Carry the work out and tag the image; None if only steps were asked for. Raises StackError."""
+    done = build_then(app, work, args, lambda now, image: None)
+    return None if done is None else done[0]
+
+
+def build_then(
+    app: App, work: Work, args: Namespace, use: Callable[[Work, BuiltImage], Made]
+) -> tuple[BuiltImage, Made] | None:
+    """As `build`, and what `use` makes of the image: it reads what the build has only seen to be there.
 
     An object of the store that turns out to be damaged is made again, and what needs it goes on.
     """
 
+    def attempt(now: Work) -> tuple[BuiltImage, Made] | None:
+        image = _build(app, now, args)
+        return None if image is None else (image, use(now, image))
+
     def renewed() -> Work:
         return prepare(app, targets=getattr(args, "target", ()), again=args.always_make, locked=args.locked, args=args)
 
-    return repaired(app, work, lambda now: _build(app, now, args), renewed)
+    return repaired(app, work, attempt, renewed)
 
 
 def repaired(app: App, work: P, attempt: Callable[[P], Made], renewed: Callable[[], P]) -> Made:

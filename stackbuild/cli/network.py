@@ -139,9 +139,26 @@ def copy_out(app: App, digest: Digest, place: str) -> None:
             image = replace(image, origin=sibling)
     app.listener(PhaseStarted("push"))
     started = time.monotonic()
-    copied = copy(image, place, client=app.client, events=app.listener)
+    try:
+        copied = copy(image, place, client=app.client, events=app.listener)
+    except NetworkError:
+        _blame_store(app, digest)
+        raise
     app.listener(ImagePushed(place, copied.digest, copied.sent, copied.skipped))
     app.listener(PhaseFinished("push", time.monotonic() - started))
+
+
+def _blame_store(app: App, digest: Digest) -> None:
+    """Raises HostError (`damaged`) if a blob of an image is not what its name says: no network is the cause then."""
+    from stackbuild.core.action import Blob
+    from stackbuild.store.inventory import image_blobs
+    from stackbuild.store.objects import lost
+
+    for one in image_blobs(app.paths.images / "blobs", digest):
+        try:
+            app.blobs.checked(Blob(one, 0))
+        except FileNotFoundError:
+            raise lost(f"the blob {one}") from None
 
 
 def _of_the_store(app: App, digest: Digest, place: str) -> AnyImage:

@@ -59,6 +59,7 @@ def attach_to(
 ) -> int | None:
     """Stream its log until it ends; Ctrl-C stops it. Returns the container's own exit code; None: `until` said so.
 
+    how: as run/lifecycle.py's Started says, or "kept": what it was to become could not be made.
     asked: the signals that were counted since before it was started. since: as run/watch.py's attach."""
     from stackbuild.cli.terminal import output
     from stackbuild.run.watch import attach
@@ -71,6 +72,8 @@ def attach_to(
 
     if how == "unchanged":
         listener(Note(f"{container.name} is already running, and nothing has changed"))
-    if how == "unchanged" and since is None:
+    elif how == "kept":
+        listener(Note(f"{container.name} goes on as it was"))
+    if how in ("unchanged", "kept") and since is None:
         since = 0.0
     return attach(container, output, listen, since=since, asked=asked, until=until)

@@ -248,6 +248,6 @@ def _outcome(
     try:
         return Outcome(name, image, sent=send(app, work.stack, image, args.to, push=args.push))
     except StackError as error:
-        if not args.keep_going:
+        if not args.keep_going or (isinstance(error, HostError) and error.damaged):
             raise
         return Outcome(name, image, error)

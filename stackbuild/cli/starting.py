@@ -38,14 +38,15 @@ def start(app: App, args: Namespace, ready: Ready) -> Started:
 
 def _built_image(app: App, args: Namespace) -> Ready:
     from stackbuild.build.image import folders_of
-    from stackbuild.cli.building import build, prepare
+    from stackbuild.cli.building import build_then, prepare
 
     app.stack()
     app.workers.warm()
     work = prepare(app, again=args.always_make, locked=args.locked, args=args)
-    image = build(app, work, args)
-    assert image is not None  # no targets were given
-    return _spec(app, work.stack, image.config, image.digest), folders_of(image, work.tools)
+    done = build_then(app, work, args, lambda now, image: folders_of(image, now.tools))
+    assert done is not None  # no targets were given
+    image, folders = done
+    return _spec(app, work.stack, image.config, image.digest), folders
 
 
 def last_build(app: App, stack: str) -> tuple[str, Digest]:

@@ -163,8 +163,8 @@ def _up_once(
         code = None
         if container is not None:
             # A log that was shown up to now goes on from here.
-            how = started.how if started else "unchanged"
-            since = now if before is not None and how == "unchanged" else None
+            how = started.how if started else "kept"
+            since = now if before is not None and how in ("unchanged", "kept") else None
             code = attach_to(container, how, app.listener, asked, until=changes, since=since)
             if code is None:
                 changes.tell(app)

@@ -85,11 +85,11 @@ def test_a_build_keeps_the_store_to_its_limit(built: Stackbuild) -> None:
     assert left and not [path for path in left if path.stat().st_size == 400_000]
 
 
-def layer_of(store: Path) -> Path:
+def layer_of(store: Path, number: int = -1) -> Path:
     index = json.loads((store / "images/index.json").read_text())
     blobs = store / "images/blobs/sha256"
     manifest = json.loads((blobs / index["manifests"][-1]["digest"][7:]).read_text())
-    digest: str = manifest["layers"][-1]["digest"]
+    digest: str = manifest["layers"][number]["digest"]
     return blobs / digest[7:]
 
 
@@ -143,9 +143,7 @@ def test_the_commands_of_the_page_work(stackbuild: Stackbuild) -> None:
 
 
 def test_a_damaged_layer_is_found_when_it_is_needed_and_made_again(built: Stackbuild) -> None:
-    index = json.loads((built.store / "images/index.json").read_text())
-    blobs = built.store / "images/blobs/sha256"
-    lowest = blobs / json.loads((blobs / index["manifests"][-1]["digest"][7:]).read_text())["layers"][0]["digest"][7:]
+    lowest = layer_of(built.store, 0)
     whole = lowest.read_bytes()
     shutil.rmtree(built.store / "rootfs.v1")  # so that it has to be unpacked
     flip(lowest)
@@ -155,6 +153,28 @@ def test_a_damaged_layer_is_found_when_it_is_needed_and_made_again(built: Stackb
     assert lowest.read_bytes() == whole
     clean = built.at(store=built.store.with_name("clean"))
     assert clean("build").out == ran.out
+
+
+def test_a_damaged_layer_is_made_again_for_who_reads_it_after_the_build(built: Stackbuild) -> None:
+    """No step has to run: it is sending the image, or starting it, that reads the layer."""
+    first, lowest = built("build").out, layer_of(built.store, 0)
+    whole = lowest.read_bytes()
+    flip(lowest)
+    failed = built("push", "--to", f"oci:{built.folder}/a", code=5)
+    assert f"{lowest.name} was damaged and is dropped" in failed.err and not lowest.exists()
+    assert "lost" in built("push", "--to", f"oci:{built.folder}/a", code=5).err
+    assert built("build").out == first
+    flip(lowest)
+    sent = built("build", "--to", f"oci:{built.folder}/b")
+    assert sent.out.startswith(first) and f"{lowest.name} was damaged" in sent.err
+    assert lowest.read_bytes() == (built.folder / "b/blobs/sha256" / lowest.name).read_bytes() == whole
+    shutil.rmtree(built.store / "rootfs.v1")
+    flip(lowest)
+    ran = built("up", "-d")
+    try:
+        assert f"{lowest.name} was damaged" in ran.err and lowest.read_bytes() == whole
+    finally:
+        built("down")
 
 
 def test_a_damaged_download_is_fetched_again_and_areas_of_other_versions_are_left_alone(built: Stackbuild) -> None:

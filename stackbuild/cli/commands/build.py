@@ -70,16 +70,16 @@ def _once(app: App, args: Namespace) -> None:
 
 
 def _one(app: App, args: Namespace) -> None:
-    from stackbuild.cli.building import build, prepare, send
+    from stackbuild.cli.building import build_then, prepare, send
     from stackbuild.cli.results import Built
 
     app.stack()  # a changed one is settled beside this process: until then both processors are busy
     app.workers.warm()
     work = prepare(app, targets=args.target, again=args.always_make, locked=args.locked, args=args)
-    image = build(app, work, args)
-    if image is None:  # steps were asked for, not the image
+    done = build_then(app, work, args, lambda now, image: send(app, now.stack, image, args.to, push=args.push))
+    if done is None:  # steps were asked for, not the image
         return
-    sent = send(app, work.stack, image, args.to, push=args.push)
+    image, sent = done
     app.show(Built(image.name, image.digest, image.size, sent))
     if args.metadata_file:
         from stackbuild.cli.building import write_metadata
