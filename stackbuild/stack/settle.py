@@ -70,8 +70,12 @@ def settle(
     if below is not None:
         lowest.append(base_stack_said(below))
     levels = [*lowest, *extra.woven(rendered)]
+    uses = {id(saying): use for saying, use in zip(rendered, used, strict=False)}  # recipes come first
     for saying in levels[1:]:
-        mistakes += validate(saying)
+        found = validate(saying)
+        if id(saying) in uses:
+            uses[id(saying)].traced(found)
+        mistakes += found
     if mistakes:
         raise UsageError.of(mistakes)
     flat: list[Settings] = [flatten(saying.tree, RULES, saying.place, rank) for rank, saying in enumerate(levels)]

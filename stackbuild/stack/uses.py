@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from stackbuild.core.errors import UsageError
+from stackbuild.core.errors import Hint, UsageError
 from stackbuild.core.origin import Origin
 from stackbuild.settings.flatten import Key
-from stackbuild.stack.context import Context, cannot
+from stackbuild.stack.context import Context, at, cannot
 from stackbuild.stack.document import RecipeDocument
 from stackbuild.stack.find_recipe import Shelves
 from stackbuild.stack.mistakes import mistakes_of
@@ -25,12 +26,27 @@ LIMIT = 2000
 
 @dataclass(frozen=True)
 class Used:
-    """One use of a recipe. saying: its tables, not yet rendered. path: the names that lead to it, itself last."""
+    """One use of a recipe. saying: its tables, not yet rendered. path: the names that lead to it, itself last.
+
+    given: where the value of a parameter stands: in a `with`, or as a default; None for what is none."""
 
     saying: Saying
     params: Mapping[str, Any]
     folder: Path
     path: tuple[str, ...]
+    given: Callable[[str], Origin | None]
+
+    def traced(self, mistakes: Sequence[UsageError]) -> None:
+        """Tell each mistake in the rendered tables of which parameters its value was made, and where these stand."""
+        for error in mistakes:
+            key = error.where.key if error.where else ()
+            try:
+                text = str(at(self.saying.tree, key))
+            except (KeyError, IndexError, TypeError):
+                continue  # what is missing was not made of anything
+            for name in dict.fromkeys(re.findall(r"\bparams(?:\.|\[['\"])([\w-]+)", text)):
+                if where := self.given(name):
+                    error.hints = (*error.hints, Hint(f"it is made of the parameter `{name}`: {where}"))
 
 
 def uses_of(said: Sequence[Saying], context: Context, shelves: Shelves, mistakes: list[UsageError]) -> list[Used]:
@@ -87,17 +103,26 @@ class _Walk:
         def asked(below: Key) -> Origin:
             return place.origin((*key, *below))
 
-        values, wrong = bind(header, use.get("with", {}), asked, recipe.saying.place.origin, make)
+        own = recipe.saying.place.origin
+        values, wrong = bind(header, use.get("with", {}), asked, own, make)
         self._mistakes += wrong
         if wrong:
             return
+
+        def given(name: str) -> Origin | None:
+            for param in header.params:
+                if name in (param, param.replace("-", "_")):
+                    default = own(("recipe", "params", param, "default"))
+                    return asked(("with", param)) if param in use.get("with", {}) else default
+            return None
+
         tables = {table: item for table, item in recipe.saying.tree.items() if table != "recipe"}
         said = Saying(recipe.saying.place, tables)
         here = (*path, name)
         self.of(said, values, here)
         if isinstance(tables.get("stack"), dict):  # which recipes it uses is known now, and the stack's own list is not
             tables["stack"] = {name: item for name, item in tables["stack"].items() if name != "recipes"}
-        self.found.append(Used(said, values, recipe.folder, here))
+        self.found.append(Used(said, values, recipe.folder, here, given))
 
     def _header(self, saying: Saying, name: str, where: Origin) -> Header | None:
         try:

@@ -114,6 +114,26 @@ def test_a_parameter_that_is_wrong_points_at_who_gave_it(here: Path, with_: str,
         assert word in found
 
 
+def test_a_value_made_of_parameters_points_at_who_gave_them_too(here: Path) -> None:
+    params = '[recipe.params.a-port]\ntype = "string"\n[recipe.params.size]\ntype = "string"\ndefault = "lots"\n'
+    text = (
+        '[image]\nexpose = [80, "{{ params.a_port }}"]\n[container]\n'
+        'resources = { memory = "{{ params[\'size\'] }}", cpus = "x" }\n'
+    )
+    recipe(here, "a", text, params)
+    use = 'recipes = [{ use = "a", with = { a-port = "http" } }]'
+    (here / "stack.toml").write_text(f'[stack]\nname = "x"\n{use}\n{BASE}')
+    port, memory, cpus = mistakes()
+    assert "recipes/a/recipe.toml:10: image.expose.1" in port
+    assert "made of the parameter `a_port`: stack.toml:3: stack.recipes.0.with.a-port" in port
+    assert "made of the parameter `size`: recipes/a/recipe.toml:7: recipe.params.size.default" in memory
+    assert "recipes/a/recipe.toml:12" in cpus and "made of" not in cpus
+    inner = '[stack]\nrecipes = [{ use = "a", with = { a-port = "{{ params.p }}" } }]\n'
+    recipe(here, "b", inner, '[recipe.params.p]\ntype = "string"\ndefault = "http"\n')
+    (here / "stack.toml").write_text(f'[stack]\nname = "x"\nrecipes = [{{ use = "b" }}]\n{BASE}')
+    assert "made of the parameter `a_port`: recipes/b/recipe.toml:8: stack.recipes.0.with.a-port" in mistakes()[0]
+
+
 def test_recipes_of_recipes_and_the_cycle_with_its_path(here: Path) -> None:
     recipe(here, "a", '[stack]\nrecipes = [{ use = "b" }]\n')
     recipe(here, "b", '[stack]\nrecipes = [{ use = "c" }]\n')
