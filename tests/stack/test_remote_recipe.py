@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import tarfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from stackbuild.stack.question import Question
 from stackbuild.stack.remote_recipe import RemoteRecipes, pack, push_recipe
 from stackbuild.stack.settle import settle
 from stackbuild.stack.stack import Stack
+from tests.conftest import Stackbuild
 
 BASE = '[base]\ndistro = "debian/bookworm"\n'
 
@@ -117,6 +119,28 @@ def test_a_recipe_travels_through_a_registry_as_an_artifact(tmp_path: Path, regi
     check(settle(Question(file), remote=RemoteRecipes(tmp_path / "b", Client, {}), pins={use: digest}), "one")
     check(settle(Question(file), remote=RemoteRecipes(tmp_path / "b", Client, {})), "two")
     check(settle(Question(stack_file(tmp_path, f"{use}@{digest}")), remote=remote(tmp_path)), "one")
+
+
+@pytest.mark.peer
+def test_push_lock_and_update_as_commands(stackbuild: Stackbuild, registry: str) -> None:
+    recipe(stackbuild.folder / "mine", "one")
+    use = f"oci://{registry}/recipes/shared:1"
+    pushed = stackbuild("recipe", "push", "mine", use).out
+    stack_file(stackbuild.folder, use).write_text(
+        f'[stack]\nname = "x"\nrecipes = [{{ use = "{use}" }}]\n[base]\nscratch = true\n'
+    )
+    stackbuild("lock")
+    lock = stackbuild.folder / "stack.lock"
+    [digest] = re.findall(r"sha256:[0-9a-f]{64}", pushed)
+    assert f'"{use}" = "{digest}"' in lock.read_text()
+    recipe(stackbuild.folder / "mine", "two")
+    stackbuild("recipe", "push", "mine", use)
+    elsewhere = stackbuild.at(store=stackbuild.folder.parent / "other")
+    for one in (stackbuild, elsewhere):
+        assert 'of = "one"' in one("config", "image").out  # only `lock --update` moves a pin
+        assert one("lock", "--check").code == 0
+    assert use in stackbuild("lock", "--update").out
+    assert 'of = "two"' in stackbuild("config", "image").out and digest not in lock.read_text()
 
 
 def test_the_same_folder_packs_to_the_same_bytes_and_links_are_refused(tmp_path: Path) -> None:

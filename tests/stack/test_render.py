@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from stackbuild.core.errors import UsageError
+from stackbuild.stack.bounded import Failed, render_file
+from stackbuild.stack.context import NAMES
 from stackbuild.stack.question import Question
 from stackbuild.stack.render import Distro, environment, platform_names, render, render_tree
 from stackbuild.stack.settle import settle
@@ -76,6 +79,23 @@ def test_values(text: str, value: Any) -> None:
 def test_what_cannot_be_done(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         render(environment(), text, CONTEXT)
+
+
+def test_the_page_names_all_that_there_is(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/howto/settings.md").read_text()
+    table, rest = text.partition("| name | what it is |")[2].split("Filters:")
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.M)) == {*NAMES, "params"}
+    named = set(re.findall(r"`(\w+)`", rest.partition(" Braces")[0]))
+    assert named == environment().filters.keys()
+    more = rest.partition("More filters than in values:")[2].partition(";")[0]
+    for name in {*named, *re.findall(r"`(\w+)`", more)}:
+        template = {"t": f"{{{{ ['a'] | {name} }}}}"}
+        try:
+            render_file("t", template.__getitem__, {})
+        except Failed as error:  # not all are for lists
+            assert "No filter" not in str(error)
+    with pytest.raises(Failed, match="No filter named 'center'"):
+        render_file("t", {"t": "{{ 'a' | center }}"}.__getitem__, {})
 
 
 def test_repeated_replacing_does_not_grow_without_end() -> None:

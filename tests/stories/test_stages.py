@@ -101,6 +101,35 @@ def test_what_was_built_in_a_stage_is_all_that_reaches_the_image(staged: Stackbu
     assert "image  cached" in staged("plan").out.replace("image cached", "image  cached")
 
 
+MEET = """
+[[{table}layer]]
+name = "tools"
+copy = [{{ from = "bin/busybox", to = "/bin/busybox", mode = "0755" }}]
+[[{table}layer]]
+name = "links"
+files = [{{ path = "/bin/sh", link = "busybox" }}]
+[[{table}layer]]
+name = "meet"
+caches = [{{ path = "/meet", sharing = "shared" }}]
+run = [
+  "echo {mine} > /meet/{mine}",
+  "for n in $(/bin/busybox seq 200); do [ -e /meet/{other} ] || /bin/busybox sleep 0.1; done; [ -e /meet/{other} ]",
+  "echo {mine} > /{mine}",
+]
+"""
+
+
+def test_a_stage_is_built_beside_the_image(staged: Stackbuild) -> None:
+    """A step of the stage and one of the image wait for each other: apart, neither would end well."""
+    text = '[stack]\nname = "x"\n[base]\nscratch = true\n[build]\nsandboxes = 2\n'
+    text += MEET.format(table="stages.kit.", mine="kit", other="image") + MEET.format(
+        table="", mine="image", other="kit"
+    )
+    text += '[[layer]]\nname = "both"\ncopy = [{ stage = "kit", from = "/kit", to = "/kit" }]\n'
+    (staged.folder / "stack.toml").write_text(text)
+    assert {"run/meet", "stages.kit/run/meet"} <= ran(staged("build", "-j", "2", "--progress", "plain").err)
+
+
 def test_packages_of_a_stage_are_locked_and_fetched_by_its_own_sources(stackbuild: Stackbuild, tmp_path: Path) -> None:
     with archive(tmp_path / "archive") as made:
         made.package("tool", depends="library", files={"usr/bin/tool": "x"})
