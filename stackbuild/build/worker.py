@@ -12,7 +12,10 @@ from typing import Any
 from stackbuild.core.action import Action, Ahead, Blob, Needs, Room, canonical
 from stackbuild.core.digest import Digest, digest_of_file
 from stackbuild.core.errors import Hint, HostError, StackError, StepError
-from stackbuild.core.files import host_error
+from stackbuild.core.files import host_error, is_full
+
+FULL = 28
+"""Exit code of a worker that had no space left to say how it ended: the number of ENOSPC."""
 
 
 def perform(action: Action, room: Room) -> dict[str, Any]:
@@ -130,7 +133,8 @@ def main() -> int:
 
 
 def run(request: Path, wait: Callable[[], None] | None = None) -> int:
-    """Do the action in the file; beside it `result.json` or, for an expected failure, `error.json`. An exit code.
+    """Do the action in the file; beside it `result.json` or, for an expected failure, `error.json`. An exit code: FULL
+    if there is no space for either.
 
     wait: says that `ahead.json` is there, and returns when the rest may go on; None: nobody is told.
     """
@@ -141,13 +145,18 @@ def run(request: Path, wait: Callable[[], None] | None = None) -> int:
             wait()
 
     try:
-        action, room = decode(request.read_bytes(), write_output, ahead)
-        done = perform(action, room)
-        request.with_name("result.json").write_bytes(canonical(done))
-        return 0
-    except StackError as error:
-        request.with_name("error.json").write_bytes(encode_error(error))
-        return 1
+        try:
+            action, room = decode(request.read_bytes(), write_output, ahead)
+            done = perform(action, room)
+            request.with_name("result.json").write_bytes(canonical(done))
+            return 0
+        except StackError as error:
+            request.with_name("error.json").write_bytes(encode_error(error))
+            return 1
+    except OSError as error:
+        if is_full(error):
+            return FULL
+        raise
 
 
 if __name__ == "__main__":

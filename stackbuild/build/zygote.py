@@ -20,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 
 from stackbuild.build import worker
+from stackbuild.core.files import is_full
 
 WARM = ("unpack", "configure", "copy", "files", "users", "run")
 """Kinds whose modules are imported while nobody asks; what is not yet here is imported by the worker that needs it."""
@@ -72,18 +73,21 @@ def _become_worker(request: Path, parent: int, report: int, output: int) -> None
         os.setsid()
         worker.die_with_parent(parent)
         os.chdir(request.parent)
+        os.write(report, b"%d\n" % os.getpid())
         trouble = os.open("trouble", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         os.dup2(output, 1)
         os.dup2(trouble, 2)
         os.close(output)
         os.close(trouble)
-        os.write(report, b"%d\n" % os.getpid())
         code = worker.run(request, lambda: _wait(report))
-    except BaseException:  # a bug: the parent shows it
-        import traceback
+    except BaseException as error:
+        if isinstance(error, OSError) and is_full(error):
+            code = worker.FULL
+        else:  # a bug: the parent shows it
+            import traceback
 
-        traceback.print_exc()
-        sys.stderr.flush()
+            traceback.print_exc()
+            sys.stderr.flush()
     finally:
         try:
             os.write(report, b"%d\n" % code)

@@ -95,6 +95,13 @@ def _main(words: list[str], supervisor: Spawned | None) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except OSError as error:
+        from stackbuild.core.files import host_error, is_full
+        from stackbuild.core.paths import store_root
+
+        if not is_full(error):
+            raise
+        return fail(host_error(error, error.filename or store_root(os.environ, args.store if args else None)), args)
 
 
 def _needs_namespace(command: str) -> bool:

@@ -47,7 +47,7 @@ def new_file(target: Path, *, durable: bool, mode: int = 0o644) -> Iterator[Bina
         os.rename(name, target)
     except BaseException as error:  # KeyboardInterrupt too
         Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        if isinstance(error, OSError) and (is_full(error) or error.errno in (errno.EROFS, errno.EFBIG)):
             raise host_error(error, target) from error
         raise
     if durable:
@@ -69,10 +69,15 @@ def sync_directory(folder: Path) -> None:
         os.close(fd)
 
 
+def is_full(error: OSError) -> bool:
+    """Whether there is no space left, or none for this user: no bug of anybody, wherever it comes up."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def host_error(error: OSError, path: Path | str) -> HostError:
     """An operating system's refusal, as the user's error."""
     hints: tuple[Hint, ...] = ()
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         hints = (
             Hint("free some space; `stackbuild cache prune` removes what no image uses", "stackbuild cache prune"),
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stackbuild.core.digest import Digest, hex_of
-from stackbuild.core.files import host_error
+from stackbuild.core.files import host_error, is_full
 from stackbuild.core.paths import ensure
 from stackbuild.store.locks import lock
 from stackbuild.store.uses import Uses
@@ -59,8 +59,10 @@ class TreeStore:
                     os.chmod(fresh, 0o755)
                     make(fresh)
                     os.rename(fresh, target)
-                except BaseException:
+                except BaseException as error:
                     remove_tree(fresh)
+                    if isinstance(error, OSError) and is_full(error):
+                        raise host_error(error, target.parent) from error
                     raise
         return target
 

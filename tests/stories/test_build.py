@@ -22,6 +22,7 @@ pytestmark = pytest.mark.root
 Keep = Callable[[subprocess.Popen[str]], subprocess.Popen[str]]
 
 RUN = '[[layer]]\nname = "made"\nrun = ["echo making", "echo made > /made"]\n'
+LEFT = (0, 1, 2, 4, 8, 12)
 FAILS = '[[layer]]\nname = "broken"\nrun = ["echo so far so good", "cat /no/such/file", "echo never"]\n'
 SLOW = '[[layer]]\nname = "slow"\nrun = ["echo begun", "sleep 60", "echo > /done"]\n'
 
@@ -197,6 +198,32 @@ def test_a_full_disk_is_an_error_that_says_so_and_nothing_is_broken_by_it(
         run([need("mount"), "-o", "remount,size=100m", small])
         first = digest(here("build"))
         assert first
+    finally:
+        run([need("umount"), "-l", small])
+
+
+def test_a_disk_that_gets_full_at_any_place_is_no_traceback(stackbuild: Stackbuild, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    run([need("mount"), "-t", "tmpfs", "-o", "size=20m", "tmpfs", small])
+    try:
+        write_tiny(stackbuild.folder, layers=RUN)
+        here = stackbuild.at(store=small / "store")
+        first = here("build").out
+        codes = []
+        for left in (*LEFT, 500):  # pages of the disk that are free when a build begins
+            script = "cat /dev/zero > /big" if left == 500 else f"echo {left}"  # the last one fills it itself
+            write_tiny(stackbuild.folder, layers=RUN.replace("echo making", script))
+            disk = os.statvfs(small)
+            (small / "fill").write_bytes(b"0" * ((disk.f_bavail - left) * disk.f_bsize))
+            done = here("build", code=None)
+            codes.append(done.code)
+            assert "Traceback" not in done.err and (not done.code or "no space left" in done.err.lower()), done
+            (small / "fill").unlink()
+        assert set(codes[:-1]) <= {0, 5} and codes[0] == 5 and codes[-1] in (1, 5), codes
+        assert json.loads(here("cache", "verify", "--format", "json").out)["bad"] == []
+        write_tiny(stackbuild.folder, layers=RUN)
+        assert here("build").out == first
     finally:
         run([need("umount"), "-l", small])
 

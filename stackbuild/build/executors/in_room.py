@@ -12,6 +12,7 @@ from typing import Any
 from stackbuild.core.action import Action, ActionResult, Ahead, Blob, Places, Room
 from stackbuild.core.digest import Digest
 from stackbuild.core.errors import Interrupted, StackError
+from stackbuild.core.files import host_error, is_full
 from stackbuild.store.scratch import scratch_folder
 
 
@@ -37,6 +38,22 @@ class RoomExecutor(ABC):
         ahead: Ahead | None = None,
     ) -> ActionResult:
         """As `Executor.run`."""
+        try:
+            return self._run(action, places, in_process, output, failed, ahead)
+        except OSError as error:
+            if is_full(error):
+                raise host_error(error, self._scratch) from error
+            raise
+
+    def _run(
+        self,
+        action: Action,
+        places: Places,
+        in_process: bool,
+        output: Callable[[bytes], None],
+        failed: Callable[[Action, Room], None] | None,
+        ahead: Ahead | None,
+    ) -> ActionResult:
         started = time.monotonic()
         if self._cancelled:
             raise Interrupted("interrupted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -15,7 +16,7 @@ from typing import Any
 from stackbuild.build.executors.in_room import RoomExecutor
 from stackbuild.build.executors.workers import Process, Workers
 from stackbuild.build.images import LayerFolders
-from stackbuild.build.worker import decode_error, encode, perform
+from stackbuild.build.worker import FULL, decode_error, encode, perform
 from stackbuild.core.action import Action, Ahead, Blob, Room
 from stackbuild.core.digest import Digest
 from stackbuild.core.errors import HostError, Interrupted
@@ -105,6 +106,8 @@ class LocalExecutor(RoomExecutor):
             child.close()
         if self._cancelled:
             raise Interrupted("interrupted")
+        if code == FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if (work / "error.json").exists():
             raise decode_error((work / "error.json").read_bytes())
         if code != 0:
