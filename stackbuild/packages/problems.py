@@ -127,10 +127,13 @@ def unsolvable(
     if len(lines) > LONGEST:
         lines = [*lines[: LONGEST // 2], f"… {len(lines) - LONGEST} steps more …", *lines[-(LONGEST // 2) :]]
     users = list(dict.fromkeys(word for word in asked.values() if any(word in line for line in lines)))
+    one = users[0] if users else "the request"
     return ResolutionError(
         "the requests have no solution together"
         if len(users) > 1
-        else f"{(users or ['the request'])[0]} cannot be installed",
+        else f"`{one}` cannot be done"
+        if one.endswith("-")
+        else f"{one} cannot be installed",
         where=where,
         why="; ".join(lines),
         hints=tuple(_hints(clashes, users, versions_of, mend)),
@@ -172,12 +175,19 @@ def _chain(
             lines[f"{clash.package}, which the base holds, needs {clash.text}"] = None
     for clash in breaks:
         lines[_break(clash, fixed)] = None
+    for word in asked.values():
+        if word.endswith("-") and any(word[:-1] in _names(c.text) for c in (*needs, *breaks)):
+            lines[f"`{word}` keeps {word[:-1]} out"] = None
     return list(lines)
 
 
+def _names(need: str) -> list[str]:
+    """The names of a need's alternatives."""
+    return [part.partition(" ")[0].partition(":")[0] for part in need.split(" | ")]
+
+
 def _needed(clash: Clash) -> str:
-    """The name that a need begins with."""
-    return clash.text.partition(" ")[0].partition(":")[0]
+    return _names(clash.text)[0]
 
 
 def _break(clash: Clash, fixed: Mapping[str, str]) -> str:

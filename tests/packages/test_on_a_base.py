@@ -92,13 +92,18 @@ def test_a_removal_that_nobody_allowed_is_an_error_with_the_key(root: Root) -> N
     assert any('allow-remove = ["mta", "needs-mta"]' in hint.text for hint in error.hints)
     with pytest.raises(ResolutionError, match="needs-mta of the base image") as caught:
         root.ours("other-mta", allow_remove=("mta",))
-    with pytest.raises(ResolutionError, match="whole of the base image would have to be removed"):
+    assert error.hints[-1].text == "or leave out other-mta"
+    with pytest.raises(ResolutionError, match="whole of the base image would have to be removed") as caught:
         root.ours("part-")
+    assert caught.value.hints[-1].text == "or leave out part-"
 
 
 def test_what_is_essential_or_held_stays_whatever_is_allowed(root: Root) -> None:
     with pytest.raises(ResolutionError, match="essential"):
         root.ours("hates-libc", allow_remove=("libc", "lib", "tool", "local"))
+    with pytest.raises(ResolutionError, match="of the base image would have to be removed") as caught:
+        root.ours("libc-")
+    assert "of them dpkg never removes libc" in caught.value.hints[0].text
     assert root.apt("install", "needs-held") is None
     with pytest.raises(ResolutionError) as caught:
         root.ours("needs-held")

@@ -13,6 +13,7 @@ from stackbuild.packages.deb.universe import clashes_of, needs_of
 from stackbuild.packages.package import Package
 
 _WHERE = Origin("project", "", 0, ("packages", "install"))
+MOST = 8  # packages that an error names
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +51,25 @@ class Base:
         stays = {p.name: p for p in answer}
         gone = [p for p in self.there if p.name not in stays]
         names = [p.name for p in gone if p.name not in self.allow_remove and p.name not in erased]
-        whys = [f"{p}: {_why(p, gone, answer)}" for p in gone if p.name in names]
+        whys = [f"{p}: {_why(p, gone, answer)}" for p in gone if p.name in names][:MOST]
         listed = ", ".join(f'"{name}"' for name in dict.fromkeys([*self.allow_remove, *names]))
         plural = "it" if len(names) == 1 else "them"
+        words = list(dict.fromkeys([*asked, *(f"{name}-" for name in sorted(erased))]))
+        without = Hint(f"or leave out {'one of ' if len(words) > 1 else ''}{', '.join(words)}")
+        mend = Hint(f"to let {plural} go: [packages] allow-remove = [{listed}]")
+        if essential := [p.name for p in gone if p.flags]:
+            mend = Hint(f"this cannot be allowed: of them dpkg never removes {_some(essential)}")
         return ResolutionError(
-            f"{', '.join(names)} of the base image would have to be removed",
+            f"{_some(names)} of the base image would have to be removed",
             where=_WHERE,
             why="; ".join(whys),
-            hints=(
-                Hint(f"to let {plural} go: [packages] allow-remove = [{listed}]"),
-                Hint(f"or leave out one of {', '.join(dict.fromkeys(asked))}"),
-            ),
+            hints=(mend, without),
         )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return ", ".join(names[:MOST]) + more
 
 
 def _why(package: Package, gone: Sequence[Package], answer: Sequence[Package]) -> str:

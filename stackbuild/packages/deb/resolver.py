@@ -142,7 +142,7 @@ def _completed(catalogue: Catalogue, asked: Asked, walk: Walk, base: Base) -> li
         texts,
         lambda name: [p.version + _remark(p, catalogue, asked) for p in catalogue.every(name)],
         Origin("project", "", 0, ("packages", "install")),
-        lambda name: _mend(name, catalogue, asked),
+        lambda name: _mend(name, catalogue),
         _fixed(catalogue, asked),
     )
 
@@ -156,10 +156,8 @@ def _fixed(catalogue: Catalogue, asked: Asked) -> dict[str, str]:
     }
 
 
-def _mend(name: str, catalogue: Catalogue, asked: Asked) -> Sequence[Hint]:
+def _mend(name: str, catalogue: Catalogue) -> Sequence[Hint]:
     """What would make a version that exists one to be had."""
-    if name in asked.forbidden:
-        return (Hint(f"take out the request `{name}-`"),)
     if catalogue.held(name) is not None:
         return (unhold(name),)
     versions = catalogue.every(name)
