@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine import REPOSITORY, Ran, kill_group, need, need_root, once, run
+from tests.machine import REPOSITORY, Ran, kill_group, locked, need, need_root, once, run
 from tests.projects import write_hello
 
 FOREIGN = ("XDG_", "STACKBUILD", "SOURCE_DATE_EPOCH", "NO_COLOR", "FORCE_COLOR", "DOCKER_", "CONTAINER", "REGISTRY_")
@@ -192,24 +193,37 @@ def pip_environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def person(installed: Path) -> Iterator[Person]:
-    """An ordinary user, made for this run."""
+def account(shared: Path) -> Iterator[str]:
+    """The name of an ordinary user, made for this worker."""
+    need_root()
     need("newuidmap")
-    for left in pwd.getpwall():  # of a run that was killed
-        if re.fullmatch(r"sbtest[0-9]+", left.pw_name) and not Path("/proc", left.pw_name[6:]).exists():
-            shutil.rmtree(left.pw_dir, ignore_errors=True)
-            run([need("userdel"), "-f", left.pw_name], code=None)
-    name = f"sbtest{os.getpid()}"
-    run([need("useradd"), "-m", name])
-    home = Path(pwd.getpwnam(name).pw_dir)
+    mine = f"sbtest{os.getpid()}"
+    with locked(shared / "accounts.lock"):
+        for left in pwd.getpwall():  # of a run that was killed
+            found = re.fullmatch(r"sbtest([0-9]+)", left.pw_name)
+            if found and (left.pw_name == mine or not Path("/proc", found[1]).exists()):
+                shutil.rmtree(left.pw_dir, ignore_errors=True)
+                run([need("userdel"), "-f", left.pw_name], code=None)
+        run([need("useradd"), "-m", mine])
+    top = Path(pwd.getpwnam(mine).pw_dir)
+    top.chmod(0o755)
+    yield mine
+    shutil.rmtree(top, ignore_errors=True)
+    with locked(shared / "accounts.lock"):
+        run([need("userdel"), "-f", mine], code=None)
+
+
+@pytest.fixture
+def person(account: str, installed: Path) -> Iterator[Person]:
+    """An ordinary user with a home that no other test has seen; all that they started ends with the test."""
+    known = pwd.getpwnam(account)
+    home = Path(tempfile.mkdtemp(dir=known.pw_dir, prefix=""))
     home.chmod(0o755)
-    try:
-        yield Person(name, home, installed)
-    finally:
-        for process in processes_of(pwd.getpwnam(name).pw_uid):
-            subprocess.run(["kill", "-9", str(process)], stderr=subprocess.DEVNULL)
-        shutil.rmtree(home, ignore_errors=True)  # files of the subuid range are there too
-        run([need("userdel"), "-f", name], code=None)
+    os.chown(home, known.pw_uid, known.pw_gid)
+    yield Person(account, home, installed)
+    for process in processes_of(known.pw_uid):
+        subprocess.run(["kill", "-9", str(process)], stderr=subprocess.DEVNULL)
+    shutil.rmtree(home, ignore_errors=True)  # files of the subuid range are there too
 
 
 def processes_of(uid: int) -> list[int]:
