@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.machine import REPOSITORY, Ran, kill_group, locked, need, need_root, once, run
 from tests.projects import write_hello
@@ -26,6 +27,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write what came out as what is expected, then read the diff"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """How long an example of hypothesis takes says something about the machine alone."""
+    slow = (*settings().suppress_health_check, HealthCheck.too_slow)
+    settings.register_profile("any machine", settings(deadline=None, suppress_health_check=slow))
+    settings.load_profile("any machine")
 
 
 @pytest.hookimpl(tryfirst=True)

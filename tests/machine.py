@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
@@ -65,10 +66,18 @@ def once(folder: Path, make: Callable[[Path], object]) -> Path:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody listens on now; the kernel gives it to nobody who asks for any, so it stays free."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for _ in range(100):
+        port = random.SystemRandom().randrange(10000, max(first, 20000))
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+        return port
+    pytest.fail("no TCP port is free")
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 30.0, what: str = "") -> None:

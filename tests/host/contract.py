@@ -154,8 +154,8 @@ class SandboxContract:
     def test_running_true_takes_tens_of_milliseconds(self, tiny: Path, tmp_path: Path) -> None:
         with self.box(tmp_path, tiny) as box:
             sh(box, "true")
-            times = []
-            for _ in range(5):
+            times: list[float] = []
+            while min(times, default=1) >= 0.1 and len(times) < 50:  # others may have the machine for a while
                 start = time.monotonic()
                 sh(box, "true")
                 times.append(time.monotonic() - start)

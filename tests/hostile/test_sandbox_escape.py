@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from stackbuild.host.bwrap import MASKED
 from stackbuild.host.sandbox import open_sandbox
 from stackbuild.host.sandbox.protocol import Box, Command
 from tests.host import tiny_root
-from tests.host.contract import running
+from tests.host.contract import running, seconds_of_our_own
 from tests.host.tiny_root import ENV
+from tests.machine import wait_until
 
 pytestmark = pytest.mark.root
 TWELVE = (
@@ -173,28 +173,25 @@ def test_it_cannot_use_the_callers_terminal(tmp_path: Path) -> None:
 
 
 def test_it_leaves_no_process_behind(box: Box) -> None:
-    sh(box, "setsid sh -c 'trap \"\" TERM HUP INT; setsid sleep 98765 & sleep 98765' & sleep 0.05")
-    deadline = time.monotonic() + 5
-    while running("98765") and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not running("98765")
+    long = seconds_of_our_own()
+    sh(box, f"setsid sh -c 'trap \"\" TERM HUP INT; setsid sleep {long} & sleep {long}' & sleep 0.05")
+    wait_until(lambda: not running(long), 5, "the end of what the command left behind")
 
 
 def test_it_ends_with_the_process_that_opened_the_box(tmp_path: Path) -> None:
     tiny = tiny_root.make(tmp_path / "tiny")
+    long = seconds_of_our_own()
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom stackbuild.host.sandbox import open_sandbox\n"
         "from stackbuild.host.sandbox.protocol import Command\n"
         "with open_sandbox('overlay').open([Path(sys.argv[1])], Path(sys.argv[2])) as box:\n"
         "    kill = lambda data: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    box.run(Command(('sh', '-c', 'setsid sleep 87654 & echo up; sleep 87654'), {'PATH': '/usr/bin'}), kill)\n"
+        "    script = f'setsid sleep {sys.argv[3]} & echo up; sleep {sys.argv[3]}'\n"
+        "    box.run(Command(('sh', '-c', script), {'PATH': '/usr/bin'}), kill)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tiny), str(tmp_path / "scratch")], timeout=30)
-    assert done.returncode == -9
-    deadline = time.monotonic() + 5
-    while running("87654") and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not running("87654")
+    argv = [sys.executable, "-c", code, str(tiny), str(tmp_path / "scratch"), long]
+    assert subprocess.run(argv, timeout=30).returncode == -9
+    wait_until(lambda: not running(long), 5, "the end of the command")
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()  # its mounts ended with it
 
 

@@ -17,10 +17,10 @@ from stackbuild.net.pools import HostSettings, Proxies
 from stackbuild.oci.reference import parse_reference
 from stackbuild.oci.registry import Registry
 from stackbuild.oci.transports import copy, open_source
-from tests.machine import run
+from tests.machine import free_port, run
 from tests.net.servers import Reply, serving
 from tests.oci.transports.contract import source
-from tests.peers.registry import free_port, running_registry
+from tests.peers.registry import running_registry
 
 HASH = "$2b$04$E7LF2hnXOqhOn8lLJ2BOguYtPIlBRw5ghGmB87zc6F4hSPYiZ8oKm"  # of "secret"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 import urllib.error
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine import need
+from tests.machine import free_port, need
 
 _CONFIG = """\
 version: 0.1
@@ -25,13 +24,6 @@ http:
   addr: 127.0.0.1:{port}
 {more}
 """
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that nobody has just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -22,7 +22,8 @@ def test_without_a_container_it_ends() -> None:
     with Spawned() as supervisor:
         pid = supervisor._pid
         assert os.path.exists(f"/proc/{pid}")
-    assert not os.path.exists(f"/proc/{pid}") and len(os.listdir("/proc/self/fd")) == before
+    assert not os.path.exists(f"/proc/{pid}")
+    assert len(os.listdir("/proc/self/fd")) <= before  # the collector may have closed what tests before left open
 
 
 def test_one_that_cannot_begin_says_why(tmp_path: Path) -> None:
@@ -47,8 +48,8 @@ def test_news_come_with_what_it_writes_and_with_its_end(boxes: Boxes) -> None:
         news.wait()
         news.wait(30)  # that it follows is news
         boxes.exec(container, "touch /tmp/write")
-        news.wait(30)
-        assert boxes.log(container) == "written\n"
+        while boxes.log(container) != "written\n":
+            news.wait(30)
         began = time.monotonic()
         os.kill(container.state().pid, signal.SIGKILL)
         while container.state().status == "running":

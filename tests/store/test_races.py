@@ -26,9 +26,7 @@ from tests.store.test_prune import Shop
 
 def tree(shop: Shop, content: bytes, text: str = "x") -> Path:
     """An unpacked layer of an hour ago."""
-    folder = shop.trees.ensure(
-        digest_of(b"tree" + content), "overlay", lambda f: (f / "file").write_text(text)
-    )
+    folder = shop.trees.ensure(digest_of(b"tree" + content), "overlay", lambda f: (f / "file").write_text(text))
     age(shop)
     return folder
 

@@ -186,10 +186,10 @@ def test_each_view_says_state_reason_place_last_and_expected_time(stackbuild: St
     assert stackbuild("build", "-n").out == stackbuild("plan").out
     number = next(n for n, line in enumerate(file.read_text().splitlines(), 1) if "sleep 0.2" in line)
     assert re.search(
-        rf"run/slow +depends: .*sleep 0\.2.* \(stack\.toml:{number}\)  \[about 0\.\d s, as last", lines["run/slow"]
+        rf"run/slow +depends: .*sleep 0\.2.* \(stack\.toml:{number}\)  \[about [\d.]+ s, as last", lines["run/slow"]
     )
     assert "files/links" in lines and "  cached" in lines["files/links"]
-    assert re.search(r"about \d\.\d s$", stackbuild("plan").out.strip())
+    assert re.search(r"about [\d.]+ s$", stackbuild("plan").out.strip())
     steps = {one["id"]: one for one in json.loads(stackbuild("plan", "--format", "json").out)["steps"]}
     slow = steps["run/slow"]
     assert slow["last_seconds"] >= 0.3 and slow["expected_seconds"] == slow["last_seconds"]

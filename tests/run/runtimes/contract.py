@@ -62,7 +62,7 @@ class RuntimeContract:
     def test_nothing_is_left_running(self, boxes: Boxes) -> None:
         marker = f"86{os.getpid()}"
         boxes.run(f"sleep {marker} & exec sleep 0.1")
-        assert not _processes(f"sleep\0{marker}")
+        assert not _processes(f"sleep\0{marker}\0")
 
     def test_orphans_are_reaped(self, boxes: Boxes) -> None:
         code, said = boxes.run("(sh -c 'sleep 0.05 & sleep 0.01' &); sleep 0.5; ps -o stat | grep -c Z")
@@ -290,9 +290,9 @@ class RuntimeContract:
         state = container.state()
         assert (state.status, state.exit_code, state.detail) == ("exited", 137, "its supervisor was killed")
         assert boxes.up(argv, network="private").how == "started"
-        assert len(_processes(f"sleep\0{marker}")) == 1
+        assert len(_processes(f"sleep\0{marker}\0")) == 1
         lifecycle.down(container, boxes.paths)
-        assert not _processes(f"sleep\0{marker}") and not container.folder.exists()
+        assert not _processes(f"sleep\0{marker}\0") and not container.folder.exists()
 
     def test_nothing_stays_mounted(self, boxes: Boxes) -> None:
         boxes.run("true")
