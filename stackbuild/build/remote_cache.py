@@ -39,7 +39,7 @@ AT_ONCE = 4
 IMPATIENT = Policy(connect=3.0, read=10.0, retries=0, max_wait=2.0, slow=20.0, slow_rate=64 << 10)
 """A cache that does not answer soon is of no use."""
 PATIENCE = 20.0
-"""Seconds that all looks together may take that find nothing: many slow answers are no better than none."""
+"""Seconds that all looks together may take that bring nothing: many slow answers are no better than none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,9 @@ class RemoteCache:
         """The result under a key, all its blobs in the store. Cost: one request for a miss."""
         if self._source is None or self._source.reference.host in self._down:
             return None
-        place = self._source.reference
+        place, began = self._source.reference, time.monotonic()
         try:
             registry = self._registry(place)
-            began = time.monotonic()
             manifest = registry.find_manifest(_tagged(place, key))
             if manifest is None:
                 self._lose_patience(place, time.monotonic() - began)
@@ -115,6 +114,7 @@ class RemoteCache:
                 self._trouble(place, error)
             else:
                 self._say("refused", f"an entry of the remote cache {place.name} is not used: {error}")
+                self._lose_patience(place, time.monotonic() - began)
             return None
         return result
 
@@ -202,9 +202,7 @@ class RemoteCache:
     def _lose_patience(self, place: Reference, seconds: float) -> None:
         self._patience -= seconds
         if self._patience < 0:
-            self._trouble(
-                place, NetworkError(f"{place.host} has not what is asked for", why="it is too slow to say so")
-            )
+            self._trouble(place, NetworkError(f"{place.host} is too slow", why="what it does not bring is made sooner"))
 
     def _trouble(self, place: Reference, error: StackError) -> None:
         self._down.add(place.host)

@@ -14,6 +14,8 @@ from stackbuild.core.action import ActionCache, Blob
 from stackbuild.core.digest import digest_of
 from stackbuild.core.events import Event
 from stackbuild.net.client import Client
+from stackbuild.oci.descriptor import Descriptor
+from stackbuild.oci.manifest import make_manifest
 from stackbuild.oci.reference import Reference
 from stackbuild.store.objects import ObjectStore
 from tests.net.servers import Reply, Seen, serving
@@ -44,10 +46,14 @@ class TestRemote(ActionCacheContract):
         return ObjectStore(folder / "machine-0").put_bytes(data)
 
 
-def test_a_cache_that_has_nothing_and_is_slow_to_say_so_is_given_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [404, 200])
+def test_a_cache_that_brings_nothing_and_is_slow_about_it_is_given_up(tmp_path: Path, status: int) -> None:
+    """404: it has nothing; 200: it has something that is refused, or breaks off."""
+    manifest = make_manifest(Descriptor("x/y", digest_of(b""), 0), [])
+
     def slow(request: Seen) -> Reply:
         time.sleep(0.1)
-        return Reply(404)
+        return Reply(status, manifest.raw, {"Content-Type": manifest.media_type})
 
     said: list[Event] = []
     with serving(slow) as server:
@@ -55,4 +61,4 @@ def test_a_cache_that_has_nothing_and_is_slow_to_say_so_is_given_up(tmp_path: Pa
         cache = RemoteCache(place, None, Client(), ObjectStore(tmp_path), said.append, Keys(), patience=0.5)
         assert all(cache.get(digest_of(b"%d" % number)) is None for number in range(50))
     assert 2 < len(server.seen) < 12
-    assert [str(event) for event in said if "it is too slow" in str(event)] and len(said) == 1
+    assert ["is too slow" in str(event) for event in said] == [False, True][status == 404 :]
