@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from stackbuild.core.errors import Hint, NetworkError, UsageError
 from stackbuild.core.events import Listener, nobody
+from stackbuild.core.origin import Origin
 from stackbuild.lock.lock import LockedArchive, LockedPackage, PlatformLock
 from stackbuild.packages.fetch import Fetcher, Wanted
 from stackbuild.packages.source import Source
-from stackbuild.stack.stack import Stack
+from stackbuild.stack.stack import Stack, source_name
 
 
 def find_sources(
@@ -24,8 +26,11 @@ def find_sources(
     """
     from stackbuild.packages.deb.sources_list import base_sources, host_release, no_sources, table_sources
 
-    if stack.packages.source:
-        return table_sources(stack.packages.source, lambda n: stack.origin("packages", "source", n), stack.project)
+    def places(tables: Sequence[Any], *key: str) -> Callable[[int], Origin]:
+        return lambda n: stack.origin(*key, source_name(tables[n].url, tables[n].suites))
+
+    if own := stack.packages.source:
+        return table_sources(own, places(own, "packages", "source"), stack.project)
     distro = stack.base.distro or ""
     if base is not None:
         found = base_sources(base, listener)
@@ -42,7 +47,7 @@ def find_sources(
         if tables:
             origin = stack.origin("sources", distro)
             folder = Path(origin.file).parent if origin.file else stack.project
-            return table_sources(tables, lambda n: origin, folder)
+            return table_sources(tables, places(tables, "sources", distro), folder)
     if not distro.strip("/"):
         raise UsageError(
             "the packages have no source",

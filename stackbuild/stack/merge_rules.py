@@ -7,10 +7,11 @@ from typing import Any
 from stackbuild.settings.flatten import Rules
 from stackbuild.stack import quantities as q
 from stackbuild.stack.request import parse_request
+from stackbuild.stack.stack import source_name
 
 
 def _source(item: Any) -> str:
-    return " ".join([item["url"], *item.get("suites", [])])
+    return source_name(item["url"], item.get("suites", []))
 
 
 def _own(item: Any) -> str:

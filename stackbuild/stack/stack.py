@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,3 +98,8 @@ class Stack:
             and setting.last.origin.level in loud
             and [said.value for said in setting.history[-2:-1]] != [setting.value]
         )
+
+
+def source_name(url: str, suites: Iterable[str]) -> str:
+    """What an entry of `packages.source` or of `sources` goes by."""
+    return " ".join([url, *suites])

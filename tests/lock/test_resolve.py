@@ -281,6 +281,10 @@ def test_where_a_bootstrapped_base_gets_its_sources(made: Archive, tmp_path: Pat
         settle(Question(folder / "stack.toml", user_config=tmp_path / "config.toml")), root=nothing
     )
     assert source.url == "http://mine.example.com/debian" and source.keys.files == (tmp_path / "keys/a.gpg",)
+    assert str(source.origin).startswith(f"{tmp_path}/config.toml:2: ")
+    own = settle(Question(stack_of(made, tmp_path / "q", []) / "stack.toml"))
+    said = (own.project / "stack.toml").read_text().splitlines()[find_sources(own)[0].origin.line - 1]
+    assert said == f'url = "{made.url}"'
 
 
 def test_pins_and_a_sources_priority_decide_and_make_the_lock_stale(
