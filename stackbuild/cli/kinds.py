@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ def make_tools(app: App, secrets: Mapping[str, Path], *, shell: bool = False) ->
     if shell:
         from stackbuild.cli.shell_on_failure import offer_shell
 
-        failed = offer_shell
+        failed = partial(offer_shell, app.listener)
     return Tools(
         kinds=kinds,
         cache=cache,

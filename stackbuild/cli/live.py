@@ -25,6 +25,7 @@ from stackbuild.core.events import (
     PhaseFinished,
     PhaseStarted,
     PlanMade,
+    ShellStarted,
     StepFailed,
     StepFinished,
     StepOutput,
@@ -82,7 +83,7 @@ class View:
             busy = bool(self._phase or self._running or self._transfers)
         if begins and self._live is None:
             self._draw()
-        elif isinstance(event, StepFailed) or not busy:
+        elif isinstance(event, StepFailed | ShellStarted) or not busy:
             self.rest()
 
     def _draw(self) -> None:

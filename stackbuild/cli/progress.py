@@ -22,6 +22,8 @@ from stackbuild.core.events import (
     Note,
     PhaseFinished,
     PhaseStarted,
+    ShellEnded,
+    ShellStarted,
     StepFailed,
     StepOutput,
 )
@@ -46,9 +48,9 @@ def make(
         yield guarded(Quiet(stream))
     elif progress == "tty" or (progress == "auto" and live_terminal(stream)):
         with ExitStack() as stack:
-            yield guarded(Late(lambda: stack.enter_context(_live_view(stream, verbose))))
+            yield guarded(Patient(Late(lambda: stack.enter_context(_live_view(stream, verbose)))))
     else:
-        yield guarded(Plain(stream, verbose))
+        yield guarded(Patient(Plain(stream, verbose)))
 
 
 def make_plain(progress: str, *, quiet: bool = False, verbose: bool = False, stream: TextIO | None = None) -> Listener:
@@ -75,6 +77,25 @@ class Late:
     def __call__(self, event: Event) -> None:
         self._listener = self._listener or self._make()
         self._listener(event)
+
+
+class Patient:
+    """While a shell has the terminal, what happens elsewhere waits to be told."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._shell = False
+        self._waiting: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        if self._shell and not isinstance(event, ShellEnded):
+            self._waiting.append(event)
+            return
+        self._shell = isinstance(event, ShellStarted)
+        self._listener(event)
+        waiting, self._waiting = self._waiting, []
+        for late in waiting:
+            self(late)
 
 
 def live_terminal(stream: TextIO) -> bool:
@@ -122,7 +143,7 @@ class Quiet:
         self._stream = stream
 
     def __call__(self, event: Event) -> None:
-        if (isinstance(event, Note) and event.level == "warning") or isinstance(event, StepFailed):
+        if (isinstance(event, Note) and event.level == "warning") or isinstance(event, StepFailed | ShellStarted):
             for line in sentence(event):
                 write(self._stream, line + "\n")
 

@@ -9,12 +9,13 @@ from threading import Lock
 
 from stackbuild.build.shell import changed_by, request
 from stackbuild.core.action import Action, Room
+from stackbuild.core.events import Listener, ShellEnded, ShellStarted
 from stackbuild.plan.step import Step
 
 _ONE = Lock()  # there is one terminal
 
 
-def offer_shell(step: Step, action: Action, room: Room) -> None:
+def offer_shell(listener: Listener, step: Step, action: Action, room: Room) -> None:
     """Run a shell and wait for its end; what is changed in it is thrown away with the step."""
     if not action.needs.sandbox:
         return
@@ -29,6 +30,8 @@ def offer_shell(step: Step, action: Action, room: Room) -> None:
         file.write_bytes(
             request(lowers, scratch, room.sandbox, env, str(params.get("workdir") or "/"), action.needs.network)
         )
-        sys.stderr.write(f"\n{step.id} failed; a shell in its tree as it was (leave it with exit):\n")
-        sys.stderr.flush()
-        subprocess.run([sys.executable, "-m", "stackbuild.build.shell", str(file), str(os.getpid())], check=False)
+        listener(ShellStarted(step.id))
+        try:
+            subprocess.run([sys.executable, "-m", "stackbuild.build.shell", str(file), str(os.getpid())], check=False)
+        finally:
+            listener(ShellEnded(step.id))

@@ -154,18 +154,17 @@ def _up_once(
     from stackbuild.cli.starting import get_ready, start
     from stackbuild.run.asked import Asked
 
+    since = time.time() if before is not None else None  # a log that was shown up to now goes on from here
     ready = _try(app, args, lambda now: get_ready(now, args))
     changes = Changes(app, last, failed=not ready)
     with Asked() as asked:
-        now = time.time()
         started = _try(app, args, lambda now: start(now, args, ready)) if ready else None
         container = started.container if started else before
         code = None
         if container is not None:
-            # A log that was shown up to now goes on from here.
             how = started.how if started else "kept"
-            since = now if before is not None and how in ("unchanged", "kept") else None
-            code = attach_to(container, how, app.listener, asked, until=changes, since=since)
+            shown = since if how in ("unchanged", "kept") else None
+            code = attach_to(container, how, app.listener, asked, until=changes, since=shown)
             if code is None:
                 changes.tell(app)
         if not asked.times and (code is not None or container is None):

@@ -16,6 +16,8 @@ from stackbuild.core.events import (
     PhaseFinished,
     PhaseStarted,
     PlanMade,
+    ShellEnded,
+    ShellStarted,
     StepFailed,
     StepFinished,
     StepOutput,
@@ -86,6 +88,10 @@ def sentence(event: Event) -> Iterator[str]:
             yield f"=> {harmless(event.step)} {how}"
         case StepFailed():
             yield f"=> {harmless(event.step)} FAILED: {harmless(event.what)}"
+        case ShellStarted():
+            yield f"=> {harmless(event.step)} failed; a shell in its tree as it was (leave it with exit):"
+        case ShellEnded():
+            pass
         case ImageBuilt():
             yield f"=> image {harmless(event.name)} {event.digest} ({size(event.size)})"
         case ImagePushed():

@@ -77,6 +77,18 @@ class StepFailed(NamedTuple):
     what: str
 
 
+class ShellStarted(NamedTuple):
+    """A shell in the tree of a step that failed has the terminal from here on."""
+
+    step: str
+
+
+class ShellEnded(NamedTuple):
+    """The shell gave the terminal back."""
+
+    step: str
+
+
 class ImageBuilt(NamedTuple):
     """An image is in the store. digest: of its manifest (or index)."""
 
@@ -113,6 +125,8 @@ Event = (
     | StepOutput
     | StepFinished
     | StepFailed
+    | ShellStarted
+    | ShellEnded
     | ImageBuilt
     | ImagePushed
     | ContainerStateChanged

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 
 class Asked:
     """Counts SIGINT and SIGTERM instead of dying of them: from before a container starts until it is attached to.
 
-    woken: a descriptor that can be read from the first one on.
+    woken: a descriptor that can be read from the first one on. since: seconds since 1970 when it began to count.
     """
 
     def __init__(self) -> None:
         self.times = 0
+        self.since = 0.0
 
     def __enter__(self) -> Asked:
         self.woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.since = time.time()
         self._before = {number: signal.signal(number, self._count) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 

@@ -87,6 +87,7 @@ class Supervisor:
             self._keep("stdout", out)
             self._keep("stderr", err)
             stdio, ends = (0, out_write, err_write), [out_write, err_write]
+        started = time.time()  # before its first word, which is later in the log
         try:
             self.process = self.runtime.start(self.box._replace(stdio=stdio))
         finally:
@@ -100,7 +101,7 @@ class Supervisor:
             start=start_time(pid),
             health="starting" if self.spec.health else "none",
             report="",
-            started=time.time(),
+            started=started,
             exit_code=None,
             detail="",
         )

@@ -114,8 +114,8 @@ def attach(
     """In the foreground: stream its log until it ends, and give back its exit code; None when `until` says so first.
 
     since: seconds since 1970 from which on the log is shown; None: from this start on. asked: signals that
-    are counted since before the container was started, by a caller that has entered it. SIGINT and SIGTERM stop the
-    container, a second one at once. Only for the main thread.
+    are counted since just before the container was started, by a caller that has entered it. SIGINT and SIGTERM stop
+    the container, a second one at once. Only for the main thread.
     """
     first = container.state()
     with (
@@ -124,7 +124,8 @@ def attach(
         News(container) as news,
     ):
         # It may be healthy before anybody looks: that is news all the same.
-        shown, done, healthy = (first.started if since is None else since) - 0.5, 0, ""
+        shown = since if since is not None else asked.since if asked else first.started
+        done, healthy = 0, ""
         while True:
             state = container.state()
             if state.health != healthy and state.health in ("healthy", "unhealthy"):

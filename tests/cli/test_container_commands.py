@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import select
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +17,7 @@ from tests.conftest import Stackbuild
 from tests.machine import kill_group, need, need_root, once, run, wait_until
 from tests.projects import busybox
 from tests.run.boxes import Boxes, make_tree
+from tests.terminal import Terminal
 
 SCRIPT = "echo one; echo two; trap 'echo bye; exit 5' TERM; while :; do sleep 0.05; done"
 
@@ -66,40 +63,26 @@ def test_a_container_that_is_not_there(stackbuild: Stackbuild) -> None:
 
 def test_exec_with_a_terminal_is_a_session_in_the_container(boxes: Boxes, stackbuild: Stackbuild) -> None:
     container = boxes.start(("sh", "-c", SCRIPT))
-    pid, master = pty.fork()
-    if pid == 0:
-        os.chdir(stackbuild.folder)
-        words = [*stackbuild.argv, "exec", "-it", "-c", container.name, "sh"]
-        os.execvpe(words[0], words, stackbuild.environment())
-    said = b""
-
-    def until(text: bytes) -> None:
-        nonlocal said
-        deadline = time.monotonic() + 30
-        while text not in said and select.select([master], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            try:
-                said += os.read(master, 4096)
-            except OSError:  # the other end is closed
-                break
-        assert text in said, said
-
-    try:
-        os.write(master, b"echo pre$((1+1))post; tty\n")
-        until(b"pre2post")
-        until(b"/dev/pts/0")
-        os.write(master, b"sleep 100\n")
+    with Terminal(stackbuild, "exec", "-it", "-c", container.name, "sh") as terminal:
+        terminal.type(b"echo pre$((1+1))post; tty\n")
+        said = terminal.until(b"pre2post") + terminal.until(b"/dev/pts/0")
+        terminal.type(b"sleep 100\n")
         wait_until(lambda: "sleep 100" in boxes.exec(container, "ps -o args")[1])
-        os.write(master, b"\x03")  # Ctrl-C is for what runs in there
-        os.write(master, b"echo $? after; exit 4\n")
-        until(b"130 after")
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 4
-        pid = 0
-    finally:
-        os.close(master)
-        if pid:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        terminal.type(b"\x03")  # Ctrl-C is for what runs in there
+        terminal.type(b"echo $? after; exit 4\n")
+        said += terminal.until(b"130 after")
+        assert terminal.code() == 4
     assert not re.search(rb"job control turned off", said)
+
+
+def test_ctrl_c_is_how_one_leaves_a_log_that_is_followed(boxes: Boxes, stackbuild: Stackbuild) -> None:
+    container = boxes.start(("sh", "-c", SCRIPT))
+    with Terminal(stackbuild, "logs", "-f", container.name) as terminal:
+        terminal.until(b"two\r\n")
+        terminal.type(b"\x03")
+        assert terminal.code() == 130
+        assert b"error" not in terminal.said
+    assert container.state().status == "running"
 
 
 def make_layout(boxes: Boxes, layout: Path) -> None:

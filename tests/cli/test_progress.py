@@ -36,6 +36,8 @@ STORY: list[Event] = [
     events.StepFinished("configure/0", False, 4.04),
     events.StepStarted("run/compile", f"src/a{EVIL} changed"),
     events.StepOutput("run/compile", f"compiling{EVIL}"),
+    events.ShellStarted("run/compile"),
+    events.ShellEnded("run/compile"),
     events.StepFailed("run/compile", "exit code 2"),
     events.PhaseFinished("build", 65.0),
     events.ImageBuilt("hello", "sha256:" + "0" * 64, 51_200_000),
@@ -68,6 +70,7 @@ def test_plain_lines_tell_the_story_without_the_noise() -> None:
         "=> configure/0 done 4.0s",
         "=> run/compile (src/a changed)",
         "   run/compile | compiling",
+        "=> run/compile failed; a shell in its tree as it was (leave it with exit):",
         "=> run/compile FAILED: exit code 2",
         "=> build done 1m 05s",
         "=> image hello sha256:" + "0" * 64 + " (51.2 MB)",
@@ -85,8 +88,20 @@ def test_verbose_plain_lines_tell_all_of_it() -> None:
 def test_quiet_leaves_warnings_and_failures() -> None:
     assert told("auto", quiet=True) == [
         "warning: the host's sources switch Check-Valid-Until off",
+        "=> run/compile failed; a shell in its tree as it was (leave it with exit):",
         "=> run/compile FAILED: exit code 2",
     ]
+
+
+def test_while_a_shell_has_the_terminal_nothing_is_told_but_later_all_of_it() -> None:
+    out = io.StringIO()
+    with make("plain", stream=out) as listener:
+        listener(events.ShellStarted("run/one"))
+        listener(events.StepOutput("run/two", "meanwhile"))
+        listener(events.ShellStarted("run/two"))  # its turn comes when the first has ended
+        assert out.getvalue().count("\n") == 1
+        listener(events.ShellEnded("run/one"))
+    assert [line.split()[-1] for line in out.getvalue().splitlines()[1:]] == ["meanwhile", "exit):"]
 
 
 def test_auto_is_plain_where_there_is_no_terminal() -> None:

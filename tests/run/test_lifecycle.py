@@ -17,6 +17,7 @@ from stackbuild.core.events import ContainerStateChanged, Note
 from stackbuild.core.paths import StorePaths
 from stackbuild.host import syscalls
 from stackbuild.run import lifecycle, requests, watch
+from stackbuild.run.asked import Asked
 from stackbuild.run.container import Container, find
 from stackbuild.run.runtimes import table
 from stackbuild.run.spec import Health, Mount, Port
@@ -187,6 +188,23 @@ def test_in_the_foreground_ctrl_c_stops_it_and_its_exit_code_is_ours(boxes: Boxe
     assert b"".join(said) == b"up\nbye\n"
     with pytest.raises(KeyboardInterrupt):  # the handler is as it was
         signal.raise_signal(signal.SIGINT)
+
+
+def test_in_the_foreground_again_only_what_it_writes_now_is_shown(boxes: Boxes) -> None:
+    container = boxes.start(FOREVER)
+    boxes.said(container, "up")
+    lifecycle.stop(container, boxes.paths)
+    said: list[bytes] = []
+
+    def output(stream: str, data: bytes) -> None:
+        said.append(data)
+        if data == b"up\n":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with Asked() as asked:
+        assert boxes.up(FOREVER).how == "started"
+        assert watch.attach(container, output, asked=asked) == 0
+    assert b"".join(said) == b"up\nbye\n" and boxes.log(container) == "up\nbye\n" * 2
 
 
 def test_a_second_ctrl_c_does_not_wait(boxes: Boxes) -> None:

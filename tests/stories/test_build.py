@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from stackbuild.cli.live import SPINNER
 from tests.archive import archive
 from tests.conftest import Stackbuild
 from tests.machine import need, run, wait_until
 from tests.projects import write_tiny
+from tests.terminal import Terminal
 
 pytestmark = pytest.mark.root
 Keep = Callable[[subprocess.Popen[str]], subprocess.Popen[str]]
@@ -73,6 +75,24 @@ def test_a_failing_line_is_shown_with_its_output_and_place(stackbuild: Stackbuil
     place = [f"stack.toml:{n}" for n in (line - 1, line, line + 1)]
     assert any(word in failed.err for word in place), failed
     assert "--shell-on-failure" in failed.err and "Traceback" not in failed.err
+
+
+def test_a_shell_in_the_tree_as_it_was_when_a_line_failed(stackbuild: Stackbuild) -> None:
+    fails = 'run = ["/bin/busybox mkdir /made", "cat /no/such/file"]\nworkdir = "/srv"\nenv = { COLOUR = "blue" }\n'
+    write_tiny(stackbuild.folder, layers='[[layer]]\nname = "broken"\n' + fails)
+    with Terminal(stackbuild, "build", "--shell-on-failure") as terminal:
+        terminal.until(b"run/broken failed; a shell in its tree as it was")
+        terminal.until(b"stackbuild# ")
+        terminal.type(b"/bin/busybox sleep 0.5; echo $PWD $COLOUR; cd /made && echo o${COLOUR}ver; exit 3\n")
+        seen = terminal.until(b"/srv blue")
+        assert not [mark for mark in SPINNER if mark.encode() in seen], "the live view draws over the shell"
+        terminal.until(b"obluever")
+        terminal.until(b"`cat /no/such/file` failed")
+        assert terminal.code() == 1
+    (stackbuild.folder / "stack.toml").write_text(
+        (stackbuild.folder / "stack.toml").read_text().replace('"cat /no/such/file"', '"/bin/busybox rmdir /made"')
+    )
+    stackbuild("build")  # what the shell saw is in no tree
 
 
 def test_the_failing_step_in_json(stackbuild: Stackbuild) -> None:

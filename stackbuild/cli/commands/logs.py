@@ -20,9 +20,15 @@ def options(parser: ArgumentParser) -> None:
     parser.add_argument("--since", type=span, metavar="TIME", help='only what is younger than, for example, "10m"')
 
 
-def run(app: App, args: Namespace) -> None:
+def run(app: App, args: Namespace) -> int:
     from stackbuild.cli.terminal import output
     from stackbuild.run.watch import logs
 
     since = time.time() - args.since if args.since is not None else 0.0
-    logs(chosen(app, args.name), output, follow=args.follow, last=args.tail, since=since)
+    try:
+        logs(chosen(app, args.name), output, follow=args.follow, last=args.tail, since=since)
+    except KeyboardInterrupt:
+        if not args.follow:
+            raise
+        return 130  # the way to leave a log that goes on: no mistake to speak of
+    return 0
