@@ -132,13 +132,19 @@ class Container:
 
     def state(self) -> State:
         """What it does, as far as this moment knows: a supervisor that was killed has left an old state."""
+        state = self._last_state()
+        if state.status in ALIVE and not self.supervised():
+            state = self._last_state()  # it may have ended in order since the first look
+            if state.status in ALIVE:
+                return state._replace(status="exited", health="none", exit_code=137, detail="its supervisor was killed")
+        return state
+
+    def _last_state(self) -> State:
+        """What its supervisor wrote last."""
         try:
-            state = State.from_json(self.path("state.json").read_bytes())
+            return State.from_json(self.path("state.json").read_bytes())
         except (OSError, ValueError):
             return State("exited", detail="never started")
-        if state.status in ALIVE and not self.supervised():
-            return state._replace(status="exited", health="none", exit_code=137, detail="its supervisor was killed")
-        return state
 
     def write_state(self, state: State) -> None:
         write_file(self.path("state.json"), state.to_json())

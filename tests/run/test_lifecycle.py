@@ -18,7 +18,7 @@ from stackbuild.core.paths import StorePaths
 from stackbuild.host import syscalls
 from stackbuild.run import lifecycle, requests, watch
 from stackbuild.run.asked import Asked
-from stackbuild.run.container import Container, find
+from stackbuild.run.container import Container, State, find
 from stackbuild.run.runtimes import table
 from stackbuild.run.spec import Health, Mount, Port
 from tests.machine import free_port, need, run, wait_until
@@ -66,6 +66,17 @@ def test_ps_tells_what_is_there(boxes: Boxes) -> None:
     one, two = lifecycle.ps(boxes.paths)
     assert (one.name, one.state.status, one.state.runtime) == (running.name, "running", "bwrap")
     assert (two.state.status, two.state.exit_code, two.command) == ("exited", 3, ("sh", "-c", "exit 3"))
+
+
+def test_a_container_that_ends_while_its_state_is_asked_has_its_own_exit_code(tmp_path: Path) -> None:
+    class Ending(Container):
+        def supervised(self) -> bool:
+            self.write_state(State("exited", exit_code=3))  # the supervisor's last deed, after our first look
+            return False
+
+    container = Ending(tmp_path)
+    container.write_state(State("running"))
+    assert (container.state().exit_code, container.state().detail) == (3, "")
 
 
 # -- restarts ------------------------------------------------------------------------------------------------------
