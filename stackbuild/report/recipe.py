@@ -37,9 +37,15 @@ class ShownRecipe:
         for name, param in self.header.params.items():
             lines += ["", f"  {name}  {_type(param)}, {_default(param)}"]
             lines += [f"      {param.help}"] if param.help else []
-        lines += ["", "sets:"]
-        lines += [f"  {name}" for name in self.sets()]
+        for title, names in (("uses", self.uses()), ("sets", self.sets())):
+            lines += ["", f"{title}:", *(f"  {name}" for name in names)] if names else []
         return "\n".join(lines)
+
+    def uses(self) -> list[str]:
+        """The recipes that it is made of, as it names them."""
+        table = self.recipe.saying.tree.get("stack")
+        named = table.get("recipes") if isinstance(table, Mapping) else None
+        return [str(one.get("use", "")) for one in named if isinstance(one, Mapping)] if isinstance(named, list) else []
 
     def sets(self) -> list[str]:
         """The keys that its file sets, two deep; layers by name."""
@@ -51,7 +57,7 @@ class ShownRecipe:
                 found += [f"{table}.{one.get('name', '')}" for one in value if isinstance(one, dict)]
             else:
                 found += [f"{table}.{key}" for key in value] if isinstance(value, Mapping) else [table]
-        return found
+        return [name for name in found if name != "stack.recipes"]
 
     def to_json(self) -> Any:
         params = {
@@ -66,6 +72,7 @@ class ShownRecipe:
             "description": words,
             "file": self.recipe.saying.place.shown,
             "params": params,
+            "uses": self.uses(),
             "sets": self.sets(),
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from stackbuild.core.errors import Hint, StackError, UsageError
@@ -58,12 +59,33 @@ def try_recipe(folder: Path, remote: Remote | None) -> tuple[tuple[str, int, int
                 stack = settle(Question(project / "stack.toml"), remote=remote)
                 done.append((name, len(stack.layers), len(stack.packages.install)))
             except StackError as error:
+                top = shown_path(project)
+                places = {
+                    f"{top}/stack.toml": name,
+                    f"{top}/recipes/{header.name}": shown_path(folder),
+                    f"{top}/recipes": shown_path(folder.parent),
+                }
                 for one in error.errors or (error,):
+                    _at_home(one, places)
                     one.hints = (*one.hints, Hint(f"while trying {name}"))
                     mistakes.append(one)
     if mistakes:
         raise UsageError.of(mistakes)
     return tuple(done)
+
+
+def _at_home(error: StackError, places: Mapping[str, str]) -> None:
+    """Let an error speak of the user's files, not of the copies that were tried. places: copy -> original."""
+
+    def said(text: str) -> str:
+        for copy, original in places.items():
+            text = text.replace(copy, original)
+        return text
+
+    error.what, error.why = said(error.what), said(error.why)
+    error.hints = tuple(Hint(said(hint.text), hint.command) for hint in error.hints)
+    if error.where is not None:
+        error.where = error.where._replace(file=said(error.where.file))
 
 
 def _tables(folder: Path) -> set[str]:

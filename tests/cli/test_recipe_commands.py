@@ -76,8 +76,11 @@ def test_list_and_show(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = json.loads(capsys.readouterr().out)
     assert shown["v"] == 1 and shown["params"]["port"] == {"type": "integer", "help": "where it listens"}
     assert shown["params"]["words"]["default"] == ["a"]
-    with pytest.raises(UsageError, match="has other arguments"):
+    with pytest.raises(UsageError, match="recipe show takes NAME"):
         run("recipe", "show")
+    (here / "recipes" / "both.toml").write_text('[recipe]\nname = "both"\n[stack]\nrecipes = [{ use = "web" }]\n')
+    run("recipe", "show", "both")
+    assert capsys.readouterr().out == "both\n  recipes/both.toml\n\nuses:\n  web\n"
 
 
 def test_test_settles_every_example(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +96,13 @@ def test_test_settles_every_example(here: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(UsageError) as found:
         run("recipe", "test", "recipes/web")
     assert "while trying recipes/web/examples/bad.toml" in [hint.text for hint in found.value.hints]
+    assert str(found.value.where) == "recipes/web/examples/bad.toml:3: stack.recipes.0.with.port"
+    (examples / "bad.toml").write_text(use.format(80000))
+    with pytest.raises(UsageError) as found:
+        run("recipe", "test", "recipes/web")
+    assert str(found.value.where) == "recipes/web/recipe.toml:16: image.expose.0"
+    made = "it is made of the parameter `port`: recipes/web/examples/bad.toml:3: stack.recipes.0.with.port"
+    assert made in [hint.text for hint in found.value.hints]
     with pytest.raises(UsageError, match="is not the folder of a recipe"):
         run("recipe", "test", ".")
     with pytest.raises(UsageError, match="is not a place for recipes"):

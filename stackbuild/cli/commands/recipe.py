@@ -22,9 +22,8 @@ def run(app: App, args: Namespace) -> None:
     from stackbuild.core.errors import Hint, UsageError
 
     if (args.name is None) != (args.action == "list") or (args.to is None) != (args.action != "push"):
-        raise UsageError(
-            f"recipe {args.action} has other arguments", hints=(Hint("see the usage", "stackbuild recipe --help"),)
-        )
+        takes = {"list": "nothing", "show": "NAME", "test": "DIR", "push": "DIR and oci://HOST/PATH:TAG"}[args.action]
+        raise UsageError(f"recipe {args.action} takes {takes}", hints=(Hint("see all", "stackbuild recipe --help"),))
     {"list": _list, "show": _show, "test": _test, "push": _push}[args.action](app, args)
 
 
