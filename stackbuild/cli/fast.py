@@ -188,7 +188,8 @@ def _attach_or_leave(
         if supervisor:
             from stackbuild.run.lifecycle import start_again
 
-            start_again(container, store_of(args, environ), listener, supervisor)
+            if not start_again(container, store_of(args, environ), listener, supervisor):
+                return None  # `down` was quicker
         if not args.detach:
             return attach_to(container, how, listener, asked)
     if args.wait:

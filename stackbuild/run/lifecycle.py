@@ -85,12 +85,17 @@ def start(
 
 def start_again(
     container: Container, paths: StorePaths, listener: Listener = nobody, supervisor: Spawned | None = None
-) -> None:
-    """Start a stopped container from what is stored of it; nothing if it runs. supervisor: one without a container."""
+) -> bool:
+    """Start a stopped container from what is stored of it; nothing if it runs. supervisor: one without a container.
+
+    False: somebody has removed it."""
     with supervisor or spawned() as supervisor, held(paths, container.name):
+        if not container.exists:
+            return False
         if container.state().status not in ALIVE:
             _reap(container)
             _spawn(container, listener, supervisor)
+        return True
 
 
 def _create(container: Container, spec: RuntimeSpec, lowers: Sequence[Path], paths: StorePaths) -> None:

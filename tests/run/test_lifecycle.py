@@ -55,6 +55,8 @@ def test_down_keeps_volumes_and_nothing_else(boxes: Boxes) -> None:
     container = boxes.start(FOREVER, mounts=(Mount("volume", "/srv/data", "kept"),))
     lifecycle.down(container, boxes.paths)
     assert not container.folder.exists() and lifecycle.ps(boxes.paths) == ()
+    assert not lifecycle.start_again(container, boxes.paths)  # another process saw it before it was removed
+    assert not container.folder.exists()
     assert (boxes.paths.volumes / "kept/first").exists()
     with pytest.raises(StackError, match="there is no container `box-bwrap`"):
         find(boxes.paths.containers, "box-bwrap")

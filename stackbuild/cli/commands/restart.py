@@ -21,4 +21,5 @@ def run(app: App, args: Namespace) -> None:
 
     container = chosen(app, args.name)
     stop(container, app.paths, args.time)
-    start_again(container, app.paths, app.listener)
+    if not start_again(container, app.paths, app.listener):
+        chosen(app, args.name)  # removed meanwhile: this says so
