@@ -12,6 +12,7 @@ from stackbuild.build.tree_part import Node, TreePart
 from stackbuild.core.action import Action, Room
 from stackbuild.core.digest import Digest, finish
 from stackbuild.core.errors import Hint, StepError, UsageError
+from stackbuild.core.files import is_full
 from stackbuild.core.follow import follow, show
 from stackbuild.oci.accounts import resolve_owner, split_owner
 from stackbuild.oci.changes import is_whiteout_name, whiteout
@@ -160,10 +161,17 @@ def _add(writer: LayerWriter, entry: Entry, content: Content | bytes | None) -> 
         with open(content.place, "rb") as file:
             checked = _Checked(file)
             writer.add(entry, cast(BinaryIO, checked))
+    except FileNotFoundError:
+        raise changed(content.name, GONE) from None
     except (StepError, OSError) as error:
+        if isinstance(error, OSError) and is_full(error):
+            raise  # it is the layer that cannot be written
         raise changed(content.name, str(error)) from None
     if content.digest is not None and finish(checked.hash) != content.digest:
         raise changed(content.name, "its content is another than when the build began")
+
+
+GONE = "it was there when the build began"
 
 
 def changed(name: str, why: str) -> StepError:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stackbuild.build.own_layer import changed
+from stackbuild.build.own_layer import GONE, changed
 from stackbuild.core.action import Action, Room
 from stackbuild.core.digest import chunks, finish
 from stackbuild.core.errors import StepError
@@ -51,9 +51,12 @@ def _finish(place: Path, epoch: int) -> None:
 def _file(action: Action, room: Room, path: str, place: Path) -> None:
     name = f"files/{path}"
     hasher = hashlib.sha256()
-    with open(room.inputs[name], "rb") as source, open(place, "xb") as out:
-        for piece in chunks(source):
-            hasher.update(piece)
-            out.write(piece)
+    try:
+        with open(room.inputs[name], "rb") as source, open(place, "xb") as out:
+            for piece in chunks(source):
+                hasher.update(piece)
+                out.write(piece)
+    except FileNotFoundError:
+        raise changed(path, GONE) from None
     if finish(hasher) != action.inputs[name].digest:
         raise changed(path, "its content is another than when the build began")

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from stackbuild.build.project_files import ProjectFiles
 from stackbuild.build.steps.copy import Copy
 from stackbuild.build.steps.facet import Facet
@@ -188,3 +190,19 @@ class Bench:
 def blob_of(path: Path) -> Blob:
     digest, size = digest_of_file(path)
     return Blob(Digest(digest), size)
+
+
+LATE = ("its content is another", "it was there when the build began")
+"""What is said of a file after each edit of `edit_late`."""
+
+
+def edit_late(bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: Any, name: str = "package.json") -> None:
+    """Let each layer of a kind find, after its files were looked at, that one is changed; the next, that it is gone."""
+    file, real = bench.project / name, kind.places
+    edits: list[Callable[[], object]] = [lambda: file.write_text("[]"), file.unlink]
+
+    def late(self: Any, step: Any) -> Any:
+        edits.pop(0)()
+        return real(self, step)
+
+    monkeypatch.setattr(kind, "places", late)

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from stackbuild.build.steps.copy import Copy
 from stackbuild.core.errors import StepError, UsageError
-from tests.build.own import Bench, Layer, small_tree, write
+from tests.build.own import LATE, Bench, Layer, edit_late, small_tree, write
 from tests.machine import need_root
 
 SITE = {
@@ -137,18 +138,11 @@ def test_an_unknown_owner_is_an_error_with_near_names(bench: Bench) -> None:
     assert error.value.hints[0].text == "did you mean `www-data`?"
 
 
-def test_a_file_that_changes_during_the_build_is_an_error(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stackbuild.build.steps.copy import Copy
-
-    real = Copy.places
-
-    def late(self: Copy, step: Any) -> Any:
-        (bench.project / "package.json").write_text("[]")
-        return real(self, step)
-
-    monkeypatch.setattr(Copy, "places", late)
-    with pytest.raises(StepError, match=r"package.json changed while the image was built: its content is another"):
-        copy(bench, {"from": "package.json", "to": "/x"})
+def test_a_file_that_changes_or_goes_meanwhile_is_an_error(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit_late(bench, monkeypatch, Copy)
+    for why in LATE:
+        with pytest.raises(StepError, match=rf"package.json changed while the image was built: {why}"):
+            copy(bench, {"from": "package.json", "to": "/x"})
 
 
 def test_why_it_ran_is_told_in_the_users_words(bench: Bench) -> None:

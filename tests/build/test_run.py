@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from stackbuild.build.steps.run import Run
 from stackbuild.core.errors import StepError
-from tests.build.own import PROGRAMS, Bench, small_tree, write
+from tests.build.own import LATE, PROGRAMS, Bench, edit_late, small_tree, write
 from tests.conftest import Person
 from tests.machine import need, need_root, once
 
@@ -71,6 +72,15 @@ def test_inputs_have_normal_modes_and_times(bench: Bench) -> None:
     (bench.project / "src/a.txt").chmod(0o600)
     layer = bench.layer("run", {"script": ["stat -c '%a %u %Y' /src/src/a.txt /src/src"], "inputs": ["src/a.txt"]})
     assert layer.output == b"644 0 315532801\n755 0 315532801\n" and layer.facts["empty"] is True
+
+
+def test_an_input_that_changes_or_goes_during_the_build_is_an_error(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit_late(bench, monkeypatch, Run, "src/a.txt")
+    for why in LATE:
+        with pytest.raises(StepError, match=rf"src/a.txt changed while the image was built: {why}"):
+            bench.layer("run", {"script": ["true"], "inputs": ["src/a.txt"]})
 
 
 def test_inputs_are_part_of_the_key_under_their_names(bench: Bench) -> None:
