@@ -179,7 +179,11 @@ def installed(shared: Path) -> Path:
     need_root()
 
     def make(folder: Path) -> None:
-        source = folder / "source"
+        # Not below pytest's own folder, which only its owner may enter.
+        place = Path(tempfile.mkdtemp(prefix="stackbuild-test-", dir="/var/tmp"))
+        place.chmod(0o755)
+        (folder / "place").write_text(str(place))
+        source = place / "source"
         source.mkdir()
         for name in ("pyproject.toml", "README.md"):
             shutil.copy(REPOSITORY / name, source)
@@ -187,12 +191,10 @@ def installed(shared: Path) -> Path:
         # The interpreter of this run may be in a home that nobody else can enter.
         base = Path(sys.executable).resolve()
         python = base if all(part.stat().st_mode & 0o001 for part in base.parents) else Path("/usr/bin/python3")
-        run([python, "-m", "venv", folder / "venv"])
-        run([folder / "venv/bin/python", "-m", "pip", "install", "-qq", source], timeout=300, env=pip_environment())
+        run([python, "-m", "venv", place / "venv"])
+        run([place / "venv/bin/python", "-m", "pip", "install", "-qq", source], timeout=300, env=pip_environment())
 
-    # Not below pytest's own folder, which only its owner may enter.
-    place = Path("/var/tmp") / f"stackbuild-test-{os.getuid()}-{shared.stat().st_ino}"
-    return once(place, make) / "venv/bin/python"
+    return Path((once(shared / "installed", make) / "place").read_text()) / "venv/bin/python"
 
 
 def pip_environment() -> dict[str, str]:
@@ -251,9 +253,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if os.environ.get("PYTEST_XDIST_WORKER"):
         return
     factory = getattr(session.config, "_tmp_path_factory", None)
-    if factory is not None and (base := factory.getbasetemp()).exists():
-        for left in Path("/var/tmp").glob(f"stackbuild-test-{os.getuid()}-{base.stat().st_ino}*"):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    if factory is not None and (left := factory.getbasetemp() / "installed/place").exists():
+        shutil.rmtree(left.read_text(), ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def test_many_at_once_and_nothing_is_left_open(workers: Workers, tmp_path: Path)
     for n in range(3):
         children = [workers.start(request(tmp_path / f"{n}-{m}", "facet", FACET)) for m in range(6)]
         assert [finish(child)[0] for child in children] == [0] * 6
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before  # the collector may have closed what tests before left open
 
 
 def test_what_is_terminated_ends(workers: Workers, tmp_path: Path) -> None:

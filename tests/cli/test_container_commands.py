@@ -19,7 +19,7 @@ from tests.projects import busybox
 from tests.run.boxes import Boxes, make_tree
 from tests.terminal import Terminal
 
-SCRIPT = "echo one; echo two; trap 'echo bye; exit 5' TERM; while :; do sleep 0.05; done"
+SCRIPT = "trap 'echo bye; exit 5' TERM; echo one; echo two; while :; do sleep 0.05; done"
 
 
 @pytest.fixture

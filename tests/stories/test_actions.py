@@ -90,8 +90,9 @@ def leaves(value: Any) -> Iterator[Any]:
 
 def leaks(document: bytes, *places: Path) -> list[Any]:
     """What of this machine, its users or the time stands in canonical bytes."""
-    names = [socket.gethostname(), getpass.getuser() + "@", os.environ["HOME"], *map(str, places)]
-    words = re.compile("|".join(re.escape(name) for name in names))
+    names = [getpass.getuser() + "@", os.environ["HOME"], *map(str, places)]
+    host = rf"(?<!\w){re.escape(socket.gethostname())}(?!\w)"  # as a word: a host may be called `vm` or `a1`
+    words = re.compile("|".join([host, *map(re.escape, names)]))
     day = 86400 * 400  # package files are older than that, or say so in a digest alone
     now = time.time()
     return [
