@@ -259,7 +259,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @dataclass(frozen=True)
 class Hello:
-    """The stack of tests/projects.py `HELLO`, locked and built once for all tests of a run: to be read."""
+    """The stack of tests/projects.py `HELLO`, locked and built once for all tests of a run.
+
+    To be read: a store in which somebody builds cannot be copied by another test at the same time.
+    """
 
     folder: Path
     store: Path
@@ -272,6 +275,11 @@ class Hello:
     def copy_project(self, target: Path) -> Path:
         """The project and its lock in another folder."""
         return Path(shutil.copytree(self.folder, target))
+
+    def copy_store(self, target: Path) -> Path:
+        """A store with all that was built, to build in."""
+        run([need("cp"), "-al", self.store, target])
+        return target
 
     def store_with_downloads(self, target: Path) -> Path:
         """A new store that holds the package files and indexes, and nothing built: no network is needed for a build."""

@@ -81,7 +81,7 @@ def test_apt_get_install_works_inside(podman: Engine, tag: str, tmp_path: Path) 
 
 @pytest.mark.xdist_group("docker")
 def test_docker_loads_the_archive_and_runs_it(docker: Engine, hello: Hello, tmp_path: Path) -> None:
-    stackbuild = Stackbuild(hello.folder, hello.store)
+    stackbuild = Stackbuild(hello.folder, hello.copy_store(tmp_path / "store"))
     stackbuild("build", "--locked", "--to", f"docker-archive:{tmp_path}/hello.tar:hello:test", timeout=300)
     assert "hello:test" in docker("load", "-i", tmp_path / "hello.tar").stdout
     done = docker(
@@ -117,7 +117,7 @@ def test_docker_pulls_what_was_pushed(docker: Engine, hello: Hello, tmp_path: Pa
     try:
         reference = f"127.0.0.1:{port}/team/hello:1"
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/v2/"), 20, "the registry")
-        stackbuild = Stackbuild(hello.folder, hello.store)
+        stackbuild = Stackbuild(hello.folder, hello.copy_store(tmp_path / "store"))
         stackbuild("build", "--locked", "--to", f"docker://{reference}", timeout=300)
         told = run([need("skopeo"), "inspect", "--tls-verify=false", f"docker://{reference}"]).out
         assert f'"{hello.digest}"' in told

@@ -73,7 +73,7 @@ def test_the_tree_equals_mmdebstraps(hello: Hello, tmp_path: Path) -> None:
     text = text.replace('name = "hello"', 'name = "bare"')
     kept = text[: text.index("[users.app]")]  # the packages alone
     (project / "stack.toml").write_text(kept)
-    stackbuild = Stackbuild(project, hello.store)
+    stackbuild = Stackbuild(project, hello.copy_store(tmp_path / "store"))
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     stackbuild("build", "--to", f"rootfs:{ours}", timeout=300)
     mirror = make_mirror(Path("/tmp") / f"sbm{os.getpid()}", hello.folder / "stack.lock", hello.store)

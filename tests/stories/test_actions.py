@@ -112,8 +112,7 @@ def test_no_action_holds_a_path_an_id_or_a_clock_of_the_host(
     hello: Hello, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The actions of real packages and of a layer of each kind, as they were carried out."""
-    store = tmp_path / "store"
-    run([need("cp"), "-al", hello.store, store])
+    store = hello.copy_store(tmp_path / "store")
     folder = hello.copy_project(tmp_path / "project")
     Stackbuild(folder, store)("--offline", "build", "--locked", timeout=600)
     found = actions(folder, store, monkeypatch)

@@ -237,7 +237,7 @@ def test_packages_are_solved_on_what_the_base_has_locked(stackbuild: Stackbuild,
 
 def test_real_packages_on_a_real_base(hello: Hello, stackbuild: Stackbuild, tmp_path: Path) -> None:
     """The tree is the same as on the image of the base, and dpkg is content with it."""
-    run([need("cp"), "-al", hello.store, stackbuild.store])
+    hello.copy_store(stackbuild.store)
     hello.copy_project(stackbuild.folder / "base")
     text = '[stack]\nname = "{0}"\n[base]\n{0} = "{1}"\n[packages]\ninstall = ["jq"]\n'
     for kind, place in (("stack", "../base"), ("image", f"oci:{hello.layout}:hello:latest")):

@@ -114,7 +114,7 @@ def test_a_filled_store_needs_no_network(made: Archive, stackbuild: Stackbuild) 
 def test_a_whole_image_from_vendored_files_without_any_network(hello: Hello, tmp_path: Path) -> None:
     """Bootstrapped, with scripts and real packages: an empty store, in a network namespace that reaches nobody."""
     folder = hello.copy_project(tmp_path / "project")
-    Stackbuild(folder, hello.store)("lock", "--vendor", "vendor")
+    Stackbuild(folder, hello.copy_store(tmp_path / "first"))("lock", "--vendor", "vendor")
     assert len(list((folder / "vendor").glob("*.deb"))) > 100
     clean = Stackbuild(folder, tmp_path / "store")
     argv = [need("unshare"), "--net", *clean.argv, "build", "--locked"]
