@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Stackbuild
+from tests.archive import archive, stack_of
+from tests.conftest import Hello, Stackbuild
 from tests.machine import need, need_root, run
 from tests.peers.registry import running_registry
 
-pytestmark = [pytest.mark.root, pytest.mark.whole, pytest.mark.timeout(3600)]
+pytestmark = pytest.mark.root
 
 STACKS = {
     "data-science": ("python3", "python3-numpy", "python3-pandas"),
@@ -80,12 +81,20 @@ def layers(store: Path, name: str) -> dict[str, dict[str, Any]]:
 
 
 def content(store: Path, digest: str) -> dict[str, tuple[Any, ...]]:
-    """Each path of a layer: type, mode, owner, target, and the bytes of a file."""
+    """Each path of a layer: type, mode, owner, time, target, and the bytes of a file."""
     found: dict[str, tuple[Any, ...]] = {}
     with tarfile.open(store / "images/blobs/sha256" / digest.partition(":")[2]) as tar:
         for one in tar:
             file = tar.extractfile(one) if one.isreg() else None
-            found[one.name] = (one.type, one.mode, one.uid, one.gid, one.linkname, file.read() if file else b"")
+            found[one.name] = (
+                one.type,
+                one.mode,
+                one.uid,
+                one.gid,
+                one.mtime,
+                one.linkname,
+                file.read() if file else b"",
+            )
     return found
 
 
@@ -112,6 +121,46 @@ def unpacked(store: Path, images: Mapping[str, Mapping[str, Mapping[str, Any]]])
     return apart, sum(sizes.values())
 
 
+def updated(store: Path, before: Mapping[str, Any], after: Mapping[str, Any], package: str) -> list[int]:
+    """That an update of one package made others of these layers alone: its group, the configure layer of its wave, and
+    in the waves after it the database of all packages. Returns the sizes of the new ones."""
+    assert len(after) == len(before)
+    changed = [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
+    group, own, *later = changed
+    assert after[own[1]]["made"].startswith("configure") and f" {package} " in f"{after[own[1]]['made']} "
+    assert "configure" not in after[group[1]]["made"]
+    for old, new in later:
+        assert after[new]["made"].startswith("configure")
+        one, other = content(store, old), content(store, new)
+        assert {path for path in one | other if one.get(path) != other.get(path)} == DATABASE
+    return [after[new]["size"] for _, new in changed]
+
+
+def test_an_update_of_one_package_changes_its_group_its_waves_layer_and_later_the_database_alone(
+    stackbuild: Stackbuild, hello: Hello, tmp_path: Path
+) -> None:
+    """Three waves of small packages on a real Debian, whose dpkg configures them."""
+    need_root()
+    with archive(tmp_path / "archive") as made:
+        for name in ("first", "second", "third"):
+            script = f"#!/bin/sh\necho configured > /var/lib/{name}\n"
+            made.package(name, files={f"usr/share/{name}": f"{name}\n", "DEBIAN/postinst": script})
+        made.publish()
+        file = stack_of(made, stackbuild.folder, ["first", "second", "third"]) / "stack.toml"
+        base = f'image = "oci:{hello.layout}:hello:latest"'
+        file.write_text(file.read_text().replace('distro = "debian/bookworm"\nvariant = "custom"', base))
+        stackbuild("build")
+        before = layers(stackbuild.store, "small")
+        files = {"usr/share/second": "another\n", "DEBIAN/postinst": "#!/bin/sh\necho again > /var/lib/second\n"}
+        made.package("second", "2.0", files=files)
+        made.publish()
+        stackbuild("lock", "--update", "second")
+        stackbuild("build")
+    assert len(updated(stackbuild.store, before, layers(stackbuild.store, "small"), "second")) == 3
+
+
+@pytest.mark.whole
+@pytest.mark.timeout(3600)
 def test_ten_stacks_in_one_registry_and_an_update_of_one_package(stackbuild: Stackbuild, tmp_path: Path) -> None:
     need_root()
     with running_registry(tmp_path / "registry") as host:
@@ -142,18 +191,10 @@ def test_ten_stacks_in_one_registry_and_an_update_of_one_package(stackbuild: Sta
         project("build", "--push")
         after = layers(stackbuild.store, "python-web")
         sent = in_registry(tmp_path / "registry") - kept
-        assert len(after) == len(before)
-        changed = [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
-        group, own, *later = changed
-        sizes = [after[new]["size"] for _, new in changed]
+        sizes = updated(stackbuild.store, before, after, MOVED)
         whole = megabytes(sum(layer["size"] for layer in after.values()))
         print(
             f"an update of {MOVED}: of {whole} these layers are others, in bytes: {sizes}; {sent} new to the registry"
         )
-        assert after[own[1]]["made"].startswith("configure") and f" {MOVED} " in after[own[1]]["made"]
-        assert "configure" not in after[group[1]]["made"]
-        for old, new in later:  # what lies above holds the database of all packages, and nothing else that differs
-            one, other = content(stackbuild.store, old), content(stackbuild.store, new)
-            assert {path for path in one | other if one.get(path) != other.get(path)} <= DATABASE
         for name in set(STACKS) - {"python-web"}:
             assert layers(stackbuild.store, name) == images[name]
