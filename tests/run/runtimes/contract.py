@@ -201,6 +201,11 @@ class RuntimeContract:
         hungry = "x=xxxxxxxxxxxxxxxx; for i in $(seq 24); do x=$x$x; done; echo ${#x}"  # 256 MiB
         assert boxes.run(f"sh -c '{hungry}' 2>/dev/null; echo $?", limits=Limits(memory=32 << 20))[1] == "137\n"
 
+    def test_a_limit_of_processor_time(self, boxes: Boxes) -> None:
+        container = boxes.start(["sh", "-c", "while :; do :; done"], limits=Limits(cpus=0.1))
+        pid = container.state().pid
+        wait_until(lambda: _held_back(pid) > 0, what="the kernel holding the container back")
+
     def test_limits_of_each_process(self, boxes: Boxes) -> None:
         assert boxes.run("ulimit -n; ulimit -Hn", rlimits={"nofile": (64, 128)})[1] == "64\n128\n"
         container = boxes.start(["sh", "-c", "ulimit -n"], rlimits={"nofile": (1 << 30, 1 << 30)}, name="much")
@@ -312,6 +317,19 @@ def _processes(command: str) -> list[str]:
         except OSError:
             pass
     return found
+
+
+def _held_back(pid: int) -> int:
+    """How often the kernel made a process's control group wait for its share of a processor; either version."""
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "" or "cpu" in controllers.split(","):
+            for place in (".", *controllers.split(","), controllers):
+                file = Path("/sys/fs/cgroup", place, path.lstrip("/"), "cpu.stat")
+                found = re.search(r"nr_throttled (\d+)", file.read_text()) if file.exists() else None
+                if found and int(found[1]):
+                    return int(found[1])
+    return 0
 
 
 def _get(port: int) -> str:
