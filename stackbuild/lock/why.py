@@ -138,4 +138,6 @@ def _not_locked(locks: Sequence[Lock], name: str) -> UsageError:
     names = {p.name for lock in locks for platform in lock.platforms.values() for p in platform.everything}
     close = near(name, names)
     hints = [Hint(f"did you mean {' or '.join(close)}?")] if close else []
+    if images := {place.base_image for lock in locks for place in by_place(lock).values() if place.base_digest}:
+        hints.insert(0, Hint(f"what the base {' or '.join(sorted(images))} holds is there without a lock"))
     return UsageError(f"{name} is not in the lock: nothing that was asked for needs it", hints=hints)

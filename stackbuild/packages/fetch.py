@@ -112,8 +112,10 @@ class Fetcher:
             return
         if self.offline:
             names = ", ".join(w.name for w in missing[:5]) + ("…" if len(missing) > 5 else "")
+            several = len(missing) > 1
             raise NetworkError(
-                f"{len(missing)} files are not in the store, and --offline forbids to fetch them",
+                f"{len(missing)} {'files are' if several else 'file is'} not in the store, "
+                f"and --offline forbids to fetch {'them' if several else 'it'}",
                 why=names,
                 hints=(Hint("run once without --offline"),),
             )

@@ -58,3 +58,7 @@ def test_a_package_that_is_not_there_comes_with_near_names() -> None:
     with pytest.raises(UsageError, match="libsl is not in the lock") as found:
         why(LOCK, "libsl")
     assert "libssl" in found.value.hints[0].text
+    top = PlatformLock(digest_of(b"image"), packages=PACKAGES[4:7], base_image="oci:base:1")
+    with pytest.raises(UsageError) as found:
+        why(Lock(digest_of(b""), {"linux/amd64": top}), "libssl")
+    assert found.value.hints[0].text == "what the base oci:base:1 holds is there without a lock"
