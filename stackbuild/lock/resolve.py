@@ -68,12 +68,17 @@ def resolve(
     platforms = {}
     for platform in stack.image.platforms:
         before = old.platforms.get(platform) if old is not None else None
-        found = _platform(stack, platform, before, fetcher, bases, move, clock, root)
         stages = {}
-        for name, stage in stack.stages.items():
-            old_stage = before.stages.get(name) if before is not None else None
-            its_bases = stage_bases(stage) if stage_bases else None
-            stages[name] = _platform(stage, platform, old_stage, fetcher, its_bases, move, clock, root)
+        try:
+            found = _platform(stack, platform, before, fetcher, bases, move, clock, root)
+            for name, stage in stack.stages.items():
+                old_stage = before.stages.get(name) if before is not None else None
+                its_bases = stage_bases(stage) if stage_bases else None
+                stages[name] = _platform(stage, platform, old_stage, fetcher, its_bases, move, clock, root)
+        except ResolutionError as error:
+            if platform != "linux/amd64" or len(stack.image.platforms) > 1:
+                _of_platform(error, platform, list(platforms))
+            raise
         platforms[platform] = replace(found, stages=stages) if stages else found
     count = sum(len(p.everything) for p in platforms.values())
     fetcher.listener(PhaseFinished("resolve", time.monotonic() - started, f"{count} packages"))
@@ -257,6 +262,15 @@ def _ask(
         found = family.resolve(question, sources, fetcher, clock)
         fetcher.listener(Note("the locked versions do not fit together with the requests: they all may have moved"))
         return found
+
+
+def _of_platform(error: ResolutionError, platform: str, done: Sequence[str]) -> None:
+    """Say for which platform there is no answer. done: those that have one."""
+    for one in error.errors or (error,):
+        one.what += f" for {platform}"
+        if done:
+            mend = f"leave {platform} out of image.platforms, or the request: {', '.join(done)} has an answer"
+            one.hints = (*one.hints, Hint(mend))
 
 
 def _point(error: StackError, stack: Stack) -> None:

@@ -210,6 +210,13 @@ def test_two_architectures_side_by_side(tmp_path: Path, fetcher: Fetcher) -> Non
         made.publish()
         project = stack(made, tmp_path / "p", "app", more='[image]\nplatforms = ["linux/amd64", "linux/arm64"]\n')
         lock = resolve(project, None, fetcher)
+        made.package("boot", architecture="amd64")
+        made.publish()
+        lacks = stack(made, tmp_path / "q", "boot", more='[image]\nplatforms = ["linux/amd64", "linux/arm64"]\n')
+        with pytest.raises(ResolutionError, match="there is no package boot for linux/arm64") as caught:
+            resolve(lacks, None, fetcher)
+        mend = "leave linux/arm64 out of image.platforms, or the request: linux/amd64 has an answer"
+        assert caught.value.hints[-1].text == mend
     found = {
         platform: {(p.name, p.version, p.architecture) for p in locked.packages}
         for platform, locked in parse(render(lock), "stack.lock").platforms.items()
