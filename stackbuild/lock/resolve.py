@@ -65,7 +65,7 @@ def resolve(
     started = time.monotonic()
     fetcher.listener(PhaseStarted("resolve"))
     keep_base = move is None or bool(move)
-    platforms = {}
+    platforms: dict[str, PlatformLock] = {}
     for platform in stack.image.platforms:
         before = old.platforms.get(platform) if old is not None else None
         stages = {}
