@@ -204,12 +204,13 @@ def served(made: Archive, tls: ssl.SSLContext | None = None) -> Iterator[str]:
 
 @contextmanager
 def anew(made: Archive) -> Iterator[Archive]:
-    """An archive that is shared, published as new; what a test does to its server ends with the context."""
+    """An archive that is shared, published as new; what a test does to it and its server ends with the context."""
+    shutil.rmtree(made.folder / "dists", ignore_errors=True)  # suites that a test before made, too
     made.publish()
     yield made
-    made.faults.clear()
-    made.asked.clear()
-    made.login = ""
+    for said in (made.faults, made.asked, made.logins, made.statuses):
+        said.clear()
+    made.login = made.moved = ""
 
 
 @contextmanager
