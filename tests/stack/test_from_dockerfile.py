@@ -157,6 +157,12 @@ def test_the_owner_of_an_archives_files_is_not_dropped_in_silence(tmp_path: Path
     assert "TODO Dockerfile:2: --chown=3:4 of an archive" in text_of(tmp_path, FROM + "ADD --chown=3:4 x.tar /\n")
 
 
+@pytest.mark.parametrize("source", ["https://example.com/x/y.git#v1", "git@example.com:x/y.git"])
+def test_a_repository_is_no_file(tmp_path: Path, source: str) -> None:
+    text = text_of(tmp_path, FROM + f"ADD {source} /src\n")
+    assert f"TODO Dockerfile:2: ADD {source}: fetch an archive of that revision" in text and "sha256" not in text
+
+
 def test_the_search_path_of_an_image_is_not_guessed_in_silence(tmp_path: Path) -> None:
     lines = "ENV PATH=/opt/bin:$PATH\nENV PATH=/more:$PATH\n"
     text = text_of(tmp_path, "FROM golang:1\n" + lines)

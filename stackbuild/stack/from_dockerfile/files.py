@@ -26,10 +26,10 @@ def files_of(state: State, one: Instruction) -> None:
         name = source.removeprefix("<<").removeprefix("-").strip("'\"")
         if source.startswith("<<") and name in here:
             _file(state, one, name, here[name], target, extra)
-        elif one.word == "ADD" and re.match(r"(https?|ftp)://", source):
-            _fetch(state, one, source, target, extra)
         elif one.word == "ADD" and (source.startswith("git@") or re.search(r"\.git(#|\Z)", source)):
             state.todo(one, f"ADD {source}: fetch an archive of that revision (`fetch`), or clone it in a `run` layer")
+        elif one.word == "ADD" and re.match(r"(https?|ftp)://", source):
+            _fetch(state, one, source, target, extra)
         elif one.word == "ADD" and _ARCHIVE.search(source):
             _unpack(state, one, source, target)
         else:
