@@ -8,6 +8,7 @@ before 1970, xattrs) goes into PAX records before it. Names are bytes: those tha
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -204,9 +205,8 @@ class _Tar(ABC):
                 self._write(piece)
         if seen != entry.size:
             came = "more" if seen > entry.size else str(seen)
-            raise StepError(
-                f"{entry.path!r} changed while it was read", why=f"{entry.size} bytes were expected, {came} came"
-            )
+            why = f"{entry.size} bytes were expected, {came} came"
+            raise StepError(f"{os.fsdecode(entry.path)} changed while it was read", why=why)
         if seen % BLOCK:
             self._write(padding(seen))
 

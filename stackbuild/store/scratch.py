@@ -25,20 +25,30 @@ def scratch_folder(area: Path, later: Executor | None = None) -> Iterator[Path]:
     later: deletes it meanwhile. A file system that tells its disk of every block that becomes free (`discard`) takes
     a millisecond for each file, and the next step need not wait for that.
     """
-    ensure(area)
+    folder, fd = _locked(area)
     try:
-        folder = Path(tempfile.mkdtemp(dir=area, prefix="work-"))
-    except OSError as error:
-        raise host_error(error, area) from error
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
         yield folder
     finally:
         if later is None:
             _end(folder, fd)
         else:
             later.submit(_end, folder, fd)
+
+
+def _locked(area: Path) -> tuple[Path, int]:
+    """A new folder and the descriptor that holds its lock."""
+    while True:
+        try:
+            folder = Path(tempfile.mkdtemp(dir=ensure(area), prefix="work-"))
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:  # this process stood still, and the folder was taken for a dead one's
+            continue
+        except OSError as error:
+            raise host_error(error, area) from error
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if folder.exists():
+            return folder, fd
+        os.close(fd)
 
 
 def _end(folder: Path, fd: int) -> None:

@@ -80,12 +80,16 @@ class Uses:
     def working(self) -> Iterator[None]:
         """Note that a build runs, for as long as it does: nothing that it used may be pruned."""
         folder = ensure(self._folder / "builds")
-        try:
-            fd, name = fresh_file(folder, "build-")
-        except OSError as error:
-            raise host_error(error, folder) from error
-        try:
+        while True:
+            try:
+                fd, name = fresh_file(folder, "build-")
+            except OSError as error:
+                raise host_error(error, folder) from error
             fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:
+                break
+            os.close(fd)  # this process stood still, and the note was taken for a dead one's
+        try:
             yield
         finally:
             Path(name).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import time
@@ -20,6 +21,7 @@ from stackbuild.store import inventory as looking
 from stackbuild.store.inventory import inventory
 from stackbuild.store.objects import ObjectStore, drop_same, signature_of
 from stackbuild.store.prune import Wish, choose, delete
+from stackbuild.store.scratch import scratch_folder, sweep
 from stackbuild.store.verify import Verified, verify
 from tests.store.test_prune import Shop
 
@@ -174,3 +176,26 @@ def test_verify_takes_no_tree_from_a_build_that_begins_meanwhile(tmp_path: Path)
 
     done = checked(shop, used)
     assert damaged.is_dir() and [bad.dropped for bad in done.bad] == [False]
+
+
+def test_who_stood_still_before_it_had_its_lock_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suspended machine: the note of a build, and the folder of an action, look like those of a dead process."""
+    shop = Shop(tmp_path)
+    real, late = fcntl.flock, list[str]()
+
+    def flock(fd: int, how: int) -> None:
+        if not late and how == fcntl.LOCK_EX:
+            late.append(os.readlink(f"/proc/self/fd/{fd}"))
+            os.utime(late[0], (1, 1))
+            sweep(shop.paths.scratch)
+            assert shop.uses.oldest_build() is None and not os.path.exists(late[0])
+        real(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with shop.uses.working():
+        assert shop.uses.oldest_build() is not None and len(late) == 1
+    late.clear()
+    with scratch_folder(shop.paths.scratch) as folder:
+        assert folder.is_dir() and len(late) == 1
+        sweep(shop.paths.scratch)
+        assert folder.is_dir()
