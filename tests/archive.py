@@ -8,6 +8,7 @@ import os
 import shutil
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -216,17 +217,17 @@ def anew(made: Archive) -> Iterator[Archive]:
 @contextmanager
 def archive(folder: Path) -> Iterator[Archive]:
     """A new, empty archive with a key of its own, served until the context ends."""
-    gnupg = folder / "gnupg"
-    gnupg.mkdir(parents=True, mode=0o700)
+    gnupg = Path(tempfile.mkdtemp(prefix="sbgpg", dir="/tmp"))  # a short path: the agent's sockets are in it
     made = Archive(folder / "archive", gnupg)
-    made.folder.mkdir()
-    new_key(made)
+    made.folder.mkdir(parents=True)
     try:
+        new_key(made)
         with served(made) as made.url:
             yield made
     finally:
-        for home in {gnupg, *made.others}:
+        for home in [gnupg, *made.others]:
             subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], stderr=subprocess.DEVNULL, check=False)
+        shutil.rmtree(gnupg, ignore_errors=True)
 
 
 def compressed(file: Path, data: bytes, suffixes: Sequence[str]) -> None:
