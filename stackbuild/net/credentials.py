@@ -17,7 +17,7 @@ from stackbuild.net.urls import Url
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _MAX_FILE = 1 << 20
 _HUB = "docker.io"
-_HUB_KEY = "https://index.docker.io/v1/"  # what `docker login` and its helpers call it
+_HUB_KEY = f"https://index.{_HUB}/v1/"  # what `docker login` and its helpers call it
 HELPER_SECONDS = 30.0
 
 

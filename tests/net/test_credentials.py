@@ -68,15 +68,14 @@ def test_registries_take_the_longest_key_that_fits(tmp_path: Path) -> None:
 
 def test_the_hub_has_the_key_that_docker_login_writes(tmp_path: Path) -> None:
     file = tmp_path / "auth.json"
-    hub = "https://index.docker.io/v1/"
+    name = "docker.io"
+    hub = f"https://index.{name}/v1/"
     file.write_text(auths(**{hub.replace("/", "__"): "me:1"}))
-    assert credentials(tmp_path, REGISTRY_AUTH_FILE=str(file)).for_registry("docker.io", "library/x") == Login(
-        "me", "1"
-    )
+    assert credentials(tmp_path, REGISTRY_AUTH_FILE=str(file)).for_registry(name, "library/x") == Login("me", "1")
     helper(tmp_path, "mine", 'read -r host; echo "{\\"Username\\": \\"me\\", \\"Secret\\": \\"for $host\\"}"')
     for tree in ({"credsStore": "mine"}, {"credHelpers": {hub: "mine"}}):
         file.write_text(json.dumps(tree))
-        asked = credentials(tmp_path, REGISTRY_AUTH_FILE=str(file)).for_registry("docker.io", "library/x")
+        asked = credentials(tmp_path, REGISTRY_AUTH_FILE=str(file)).for_registry(name, "library/x")
         assert asked == Login("me", f"for {hub}")
 
 

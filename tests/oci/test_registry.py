@@ -14,7 +14,7 @@ from stackbuild.core.errors import NetworkError
 from stackbuild.net.client import Client, Policy
 from stackbuild.net.credentials import Credentials
 from stackbuild.net.pools import HostSettings, Proxies
-from stackbuild.oci.reference import parse_reference
+from stackbuild.oci.reference import HUB, parse_reference
 from stackbuild.oci.registry import Registry
 from stackbuild.oci.transports import copy, open_source
 from tests.machine import free_port, run
@@ -82,7 +82,7 @@ def test_the_hub_is_asked_where_it_answers_and_by_its_whole_names() -> None:
         client = Client(proxies=Proxies.of({"https_proxy": proxy.url}), policy=Policy(retries=0))
         with pytest.raises(NetworkError):
             open_source("docker://docker.io/debian:12", client=client)
-        assert [(seen.method, seen.path) for seen in proxy.seen] == [("CONNECT", "registry-1.docker.io:443")]
+        assert [(seen.method, seen.path) for seen in proxy.seen] == [("CONNECT", f"registry-1.{HUB}:443")]
 
 
 class Noting(Client):
