@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from stackbuild.core.words import count
 from stackbuild.lock.lock import Lock, PlatformLock, by_place, names_of
 
 
@@ -93,16 +94,16 @@ class LockChanges:
         return tuple(_bases(self.old, self.new))
 
     def to_text(self) -> str:
-        count = sum(len(p.everything) for p in self.new.platforms.values())
+        packages = count(sum(len(p.everything) for p in self.new.platforms.values()), "package")
         if self.old is not None and self.old == self.new:
-            return f"{self.file} is up to date: {count} packages"
+            return f"{self.file} is up to date: {packages}"
         if self.old is None:
-            return f"{self.file}: {count} packages locked"
+            return f"{self.file}: {packages} locked"
         found, recipes = self.changes, self.recipes
         several = len(self.new.platforms) > 1
         lines = [*map(str, (*recipes, *self.bases)), *(f"{c.platform}: {c}" if several else str(c) for c in found)]
-        more = f", {len(recipes)} recipe{'s' if len(recipes) > 1 else ''} changed" if recipes else ""
-        return "\n".join([*lines, f"{self.file}: {count} packages, {len(found)} changed{more}"])
+        more = f", {count(len(recipes), 'recipe')} changed" if recipes else ""
+        return "\n".join([*lines, f"{self.file}: {packages}, {len(found)} changed{more}"])
 
     def to_json(self) -> Any:
         return {

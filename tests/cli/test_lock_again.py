@@ -51,4 +51,4 @@ def test_lock_again_reads_nothing_heavy_and_no_stale_answer(made: Archive, stack
     stack_of(made, stackbuild.folder, ["lib"])
     assert "- app" in stackbuild("lock").out
     file.path.unlink()
-    assert stackbuild("lock").out == "stack.lock: 1 packages locked\n"
+    assert stackbuild("lock").out == "stack.lock: 1 package locked\n"

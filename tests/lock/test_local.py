@@ -120,7 +120,7 @@ def test_the_content_counts_not_the_time(made: Archive, project: Path, fetcher: 
     assert stale(changed, lock).why == "./debs/tool_2.0_all.deb has changed"
     anew = resolve(changed, lock, fetcher)
     assert LockChanges(lock, anew).to_text().splitlines() == [
-        "- lib 1.0", "tool 2.0 → 1.0 (./debs/tool_2.0_all.deb)", "stack.lock: 1 packages, 2 changed",
+        "- lib 1.0", "tool 2.0 → 1.0 (./debs/tool_2.0_all.deb)", "stack.lock: 1 package, 2 changed",
     ]  # fmt: skip
 
 
