@@ -163,7 +163,7 @@ class ProjectFiles:
             link = next(
                 (path for path in _prefixes(name) if not self._inside(os.path.realpath(self.root / path))), name
             )
-            raise _leaves(name, f"`{link}` is a link to {real}", where)
+            raise _leaves(name, f"`{link}` is a link to {os.path.realpath(self.root / link)}", where)
         if not os.path.lexists(real):
             raise self._missing(name, where)
         return real

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import signal
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +48,21 @@ def changed_by(scratch: Path, sandbox: str) -> list[Path]:
 
 def main() -> int:
     die_with_parent(int(sys.argv[2]))
+    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for what runs in the shell
     from stackbuild.host.sandbox import open_sandbox
     from stackbuild.host.sandbox.protocol import Command
 
     tree: dict[str, Any] = json.loads(Path(sys.argv[1]).read_bytes())
+    jobs = os.getsid(0) == os.getpid()  # a session and a terminal of our own: the shell controls jobs on it
+    if jobs and tree["sandbox"] == "overlay":  # in the other one the shell has a session of its own, and takes it
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     command = Command(
-        ("/bin/sh", "+m", "-i"), tree["env"], cwd=tree["cwd"], network=tree["network"], terminal=True, timeout=None
+        ("/bin/sh", "-m" if jobs else "+m", "-i"),
+        tree["env"],
+        cwd=tree["cwd"],
+        network=tree["network"],
+        terminal=True,
+        timeout=None,
     )
     try:
         with open_sandbox(tree["sandbox"]).open([Path(p) for p in tree["lowers"]], Path(tree["scratch"])) as box:

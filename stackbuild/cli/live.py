@@ -128,6 +128,8 @@ class View:
                 self._print(f"{self._mark('✘', 'x')} {harmless(event.step)}  {harmless(event.what)}", "red")
             case BytesFetched() | BytesSent():
                 self._transfers.add(event)
+            case ShellStarted():
+                self._print(next(sentence(event)).removeprefix("=> "), "red")
             case Note():
                 self._print(next(sentence(event)), "yellow" if event.level == "warning" else "dim")
             case _:

@@ -32,6 +32,19 @@ def offer_shell(listener: Listener, step: Step, action: Action, room: Room) -> N
         )
         listener(ShellStarted(step.id))
         try:
-            subprocess.run([sys.executable, "-m", "stackbuild.build.shell", str(file), str(os.getpid())], check=False)
+            _run([sys.executable, "-m", "stackbuild.build.shell", str(file), str(os.getpid())])
         finally:
             listener(ShellEnded(step.id))
+
+
+def _run(argv: list[str]) -> None:
+    """On a terminal of its own that is joined with the user's: Ctrl-C is for what runs in the shell, not for us."""
+    if not (os.isatty(0) and os.isatty(2)):
+        subprocess.run(argv, check=False)
+        return
+    from stackbuild.cli.terminal import join
+
+    master, end = os.openpty()
+    with subprocess.Popen(argv, stdin=end, stdout=end, stderr=end, start_new_session=True):
+        os.close(end)
+        join(master, stdin=True, out=2)

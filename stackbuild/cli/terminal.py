@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 import termios
+import threading
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +29,11 @@ def need_terminal() -> None:
         raise UsageError("-t needs a terminal, and stdin is none", hints=(Hint("leave out -t"),))
 
 
-def join(master: int, stdin: bool) -> None:
-    """Carry bytes between our terminal and the container's until nobody holds that any more; closes `master`."""
+def join(master: int, stdin: bool, out: int = 1) -> None:
+    """Carry bytes between our terminal and the container's until nobody holds that any more; closes `master`.
+
+    out: the descriptor that shows what comes. In a thread that is not the main one a new window size is not seen.
+    """
     _resize(master)
     with _raw(), _on_resize(master):
         sources = [master, 0] if stdin else [master]
@@ -42,7 +46,7 @@ def join(master: int, stdin: bool) -> None:
                     data = b""
                 if not data:
                     break
-                _write(1, data)
+                _write(out, data)
             if 0 in ready:
                 data = os.read(0, 1 << 16)
                 if not data:
@@ -66,6 +70,9 @@ def _resize(master: int) -> None:
 
 @contextmanager
 def _on_resize(master: int) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGWINCH, lambda *_: _resize(master))
     try:
         yield

@@ -77,16 +77,22 @@ def test_a_failing_line_is_shown_with_its_output_and_place(stackbuild: Stackbuil
     assert "--shell-on-failure" in failed.err and "Traceback" not in failed.err
 
 
-def test_a_shell_in_the_tree_as_it_was_when_a_line_failed(stackbuild: Stackbuild) -> None:
+@pytest.mark.parametrize("sandbox", ["overlay", "chroot"])
+def test_a_shell_in_the_tree_as_it_was_when_a_line_failed(stackbuild: Stackbuild, sandbox: str) -> None:
     fails = 'run = ["/bin/busybox mkdir /made", "cat /no/such/file"]\nworkdir = "/srv"\nenv = { COLOUR = "blue" }\n'
     write_tiny(stackbuild.folder, layers='[[layer]]\nname = "broken"\n' + fails)
-    with Terminal(stackbuild, "build", "--shell-on-failure") as terminal:
+    with Terminal(stackbuild.at(STACKBUILD_SANDBOX=sandbox), "build", "--shell-on-failure") as terminal:
         terminal.until(b"run/broken failed; a shell in its tree as it was")
         terminal.until(b"stackbuild# ")
-        terminal.type(b"/bin/busybox sleep 0.5; echo $PWD $COLOUR; cd /made && echo o${COLOUR}ver; exit 3\n")
+        terminal.type(b"/bin/busybox sleep 0.5; echo $PWD $COLOUR; cd /made && echo o${COLOUR}ver\n")
         seen = terminal.until(b"/srv blue")
         assert not [mark for mark in SPINNER if mark.encode() in seen], "the live view draws over the shell"
         terminal.until(b"obluever")
+        terminal.type(b"/bin/sh -c 'echo be${COLOUR}gun; exec /bin/busybox sleep 60'\n")
+        terminal.until(b"bebluegun")
+        terminal.type(b"\x03")  # for what runs in there
+        terminal.until(b"stackbuild# ")
+        terminal.type(b"exit 3\n")
         terminal.until(b"`cat /no/such/file` failed")
         assert terminal.code() == 1
     (stackbuild.folder / "stack.toml").write_text(

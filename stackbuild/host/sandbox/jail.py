@@ -6,9 +6,12 @@ every process that the command leaves; it kills them when the command has ended,
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import termios
 import time
+from contextlib import suppress
 from typing import NoReturn
 
 from stackbuild.host import syscalls
@@ -35,6 +38,8 @@ def jail(root: str, cwd: str, capabilities: tuple[str, ...], filters: tuple[byte
         if os.getppid() != watcher:
             os._exit(1)
         os.setsid()  # out of the watcher's process group: it must outlive a `kill 0`
+        with suppress(OSError):  # stdin is no terminal, or another session's
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {STOP, signal.SIGCHLD})
         what = "enter the tree"
         os.chroot(root)
