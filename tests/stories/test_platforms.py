@@ -19,7 +19,8 @@ from tests.machine import need, run
 from tests.peers.registry import running_registry
 from tests.projects import write_tiny
 
-BOTH = ("linux/s390x", "linux/amd64")
+HERE = native()[0]
+BOTH = ("linux/s390x", f"linux/{HERE}")  # of which this machine runs the second
 
 
 @pytest.fixture
@@ -70,28 +71,26 @@ def test_one_platform_alone_is_the_image_that_the_index_names(tiny: Stackbuild, 
     assert tiny("build").out.strip() == digest
     assert tiny("build", "--platform", BOTH[0], "--platform", BOTH[1]).out.strip() == digest
     assert "linux/s390x" in tiny("build", "-n", "--platform", BOTH[0]).out
-    assert "linux/amd64" not in tiny("build", "-n", "--platform", BOTH[0]).out
+    assert BOTH[1] not in tiny("build", "-n", "--platform", BOTH[0]).out
 
 
 def test_what_cannot_be_is_told(tiny: Stackbuild, tmp_path: Path) -> None:
     refused = tiny("build", "--to", f"docker-archive:{tmp_path}/x.tar", code=2)
-    assert "holds one image" in refused.err and "linux/s390x, linux/amd64" in refused.err
+    assert "holds one image" in refused.err and ", ".join(BOTH) in refused.err
     assert "--platform linux/s390x" in refused.err and not (tmp_path / "x.tar").exists()
-    other = tiny("build", "--platform", "linux/arm64", code=2)
-    assert "tiny is not for it" in other.err and "linux/s390x, linux/amd64" in other.err
+    other = tiny("build", "--platform", "linux/riscv64", code=2)
+    assert "tiny is not for it" in other.err and ", ".join(BOTH) in other.err
     assert "stack.toml" in other.err
 
 
 def test_what_runs_is_this_machines(tiny: Stackbuild, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first platform is another's; the second is that of this processor (or of one that runs its programs)."""
-    if native()[0] != "amd64":
-        pytest.skip("the stack names amd64 as the platform that this machine has")
     monkeypatch.chdir(tiny.folder)
     args = parse(["--store", str(tiny.store), "--quiet", "build"])
     with App.of(args, {}) as app:
         image = build(app, prepare(app), args)
-        assert isinstance(image, BuiltImage) and image.config["architecture"] == "amd64"
-        assert image_config_and_folders(app, "tiny")[1]["architecture"] == "amd64"
+        assert isinstance(image, BuiltImage) and image.config["architecture"] == HERE
+        assert image_config_and_folders(app, "tiny")[1]["architecture"] == HERE
     rows = json.loads(tiny("images", "--format", "json").out)
     sizes = dict(_layers(tiny.store, rows[0]["digest"]))
     assert rows[0]["size"] == sum(sizes.values())
