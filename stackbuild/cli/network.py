@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
@@ -128,15 +127,11 @@ class _Noting:
 
 def copy_out(app: App, digest: Digest, place: str) -> None:
     """An image of the store to a place of oci/transports. Raises UsageError, NetworkError, HostError."""
-    from stackbuild.oci.image import ImageIndex
     from stackbuild.oci.transports import copy
 
     image = _of_the_store(app, digest, place)
     if app.has_project and (sibling := _sibling(app)) is not None:
-        if isinstance(image, ImageIndex):
-            image = replace(image, images=tuple(replace(one, origin=sibling) for one in image.images))
-        else:
-            image = replace(image, origin=sibling)
+        image = image.at_home(sibling)
     app.listener(PhaseStarted("push"))
     started = time.monotonic()
     try:

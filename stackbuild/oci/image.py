@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
 from stackbuild.core.digest import Digest, VerifyingReader, digest_of
@@ -66,6 +66,10 @@ class Image:
     def platform(self) -> Platform | None:
         return self.config.platform
 
+    def at_home(self, origin: Reference) -> Image:
+        """The same, of which a registry may have the blobs in the repository `origin`."""
+        return replace(self, origin=origin)
+
     @property
     def layers(self) -> tuple[Layer, ...]:
         """Lowest first."""
@@ -103,6 +107,10 @@ class ImageIndex:
     def platform(self) -> None:
         """Not one."""
         return None
+
+    def at_home(self, origin: Reference) -> ImageIndex:
+        """As of one image."""
+        return replace(self, images=tuple(one.at_home(origin) for one in self.images))
 
 
 AnyImage = Image | ImageIndex

@@ -122,25 +122,11 @@ class Bench:
         """Another bench over the same layers, with a folder of its own."""
         return Bench(self.apt, folder, self.sandbox, [*self.fragments], [*self.configured], dict(self.made))
 
-    def make(
-        self,
-        folder: Path,
-        name: str,
-        files: Mapping[str, str],
-        version: str = "1",
-        **control: str,
-    ) -> Package:
+    def make(self, folder: Path, name: str, files: Mapping[str, str], version: str = "1", **control: str) -> Package:
         """A package made of texts, with the documentation folder that each package of Debian has; else as `bare`."""
         return self.bare(folder, name, {f"usr/share/doc/{name}/": "0755", **files}, version, **control)
 
-    def bare(
-        self,
-        folder: Path,
-        name: str,
-        files: Mapping[str, str],
-        version: str = "1",
-        **control: str,
-    ) -> Package:
+    def bare(self, folder: Path, name: str, files: Mapping[str, str], version: str = "1", **control: str) -> Package:
         """A package of these files alone: path -> content ("-> x" is a link, a path ending in "/" a folder).
 
         control: `preinst`, `postinst`, `triggers`, … become control files, what begins with a capital a field.
